@@ -1,0 +1,288 @@
+"""The bricks of Wav2Vec2-BERT: attention with its four position types, causal convolution, layer, adapter.
+
+Owns the mathematics; must match ``transformers.models.wav2vec2_bert`` weight for weight (attribute names
+are the checkpoint's key names). Each brick takes its past as an argument: without one it is the offline
+network, with one it is the same function continued. Who may see whom is decided by the caller's masks.
+
+Shapes: B stream, T frame of this call, P key (T offline, ring cells when streamed), H head, D head size,
+C channel, R relative position.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.state import AdapterState, AttentionState
+
+if TYPE_CHECKING:
+    from models.wav2vec2_bert import EncoderConfig
+
+PositionType = Literal["relative_key", "relative", "rotary"] | None
+ACTIVATIONS = {
+    "swish": F.silu,
+    "silu": F.silu,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "selu": F.selu,
+    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which slots a streamed call serves, and how far each of them goes on."""
+
+    slots: Tensor  # (B,) row of the state for each row of the batch
+    committed: Tensor  # (B,) leading frames that enter the state
+    valid: Tensor  # (B,) leading frames that are audio; those after ``committed`` are lookahead
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Which keys the queries of one call may see, and at which relative position.
+
+    ``visible`` is None when all may see all. ``positions`` are the queries' absolute positions,
+    ``cells`` the ring cells into which a streamed call writes its keys.
+    """
+
+    visible: Tensor | None  # (B or 1, 1, T, P) bool
+    distance: Tensor  # (B or 1, 1, T, P) key position minus query position
+    positions: Tensor  # (B or 1, T)
+    cells: Tensor | None = None  # (B, T)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, size: int, intermediate: int, activation: str, output: int | None = None) -> None:
+        super().__init__()
+        self.intermediate_dense = nn.Linear(size, intermediate)
+        self.output_dense = nn.Linear(intermediate, output or size)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output_dense(self.activation(self.intermediate_dense(x)))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention whose position scores cost one small product and one gather.
+
+    ``relative_key`` (Shaw et al. 2018) and ``relative`` (Transformer-XL) both add q·e(distance) to the
+    scores: the queries meet the table of all R positions once, (B, H, T, R), and a gather by distance
+    spreads the result over the keys. The (T, P, D) tensor of the textbook form is never built.
+    """
+
+    def __init__(self, config: EncoderConfig, size: int, position_type: PositionType) -> None:
+        super().__init__()
+        self.heads, self.head_size = config.num_attention_heads, size // config.num_attention_heads
+        self.position_type = position_type
+        self.linear_q = nn.Linear(size, size)
+        self.linear_k = nn.Linear(size, size)
+        self.linear_v = nn.Linear(size, size)
+        self.linear_out = nn.Linear(size, size)
+        self.rotary_base = config.rotary_embedding_base
+        if position_type == "relative_key":
+            self.left, self.right = config.left_max_position_embeddings, config.right_max_position_embeddings
+            self.distance_embedding = nn.Embedding(self.left + self.right + 1, self.head_size)
+        elif position_type == "relative":
+            self.linear_pos = nn.Linear(size, size, bias=False)
+            self.pos_bias_u = nn.Parameter(torch.zeros(self.heads, self.head_size))
+            self.pos_bias_v = nn.Parameter(torch.zeros(self.heads, self.head_size))
+
+    def forward(self, x: Tensor, sight: Sight, ring: Ring | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C); with a ring, keys and values are written there and read from there."""
+        qk_input = rotate(x, sight.positions, self.heads, self.rotary_base) if self.position_type == "rotary" else x
+        query, key, value = (
+            linear(source).unflatten(-1, (self.heads, self.head_size))
+            for linear, source in ((self.linear_q, qk_input), (self.linear_k, qk_input), (self.linear_v, x))
+        )
+        if ring is not None:
+            key, value = ring.extend(key, value, sight)
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        content = query + self.pos_bias_u[:, None] if self.position_type == "relative" else query
+        y = F.scaled_dot_product_attention(content, key, value, attn_mask=self._bias(query, sight))
+        return self.linear_out(y.transpose(1, 2).flatten(2))
+
+    def _bias(self, query: Tensor, sight: Sight) -> Tensor | None:
+        """Scaled position scores with the unseen masked out, (B, H, T, P); a plain mask without positions."""
+        if self.position_type == "relative_key":
+            table = self.distance_embedding.weight  # (R, D)
+            index = sight.distance.clamp(-self.left, self.right) + self.left
+        elif self.position_type == "relative":
+            lowest, highest = int(sight.distance.min()), int(sight.distance.max())
+            span = torch.arange(lowest, highest + 1, device=query.device)
+            encoding = sinusoid(-span, self.linear_pos.in_features).to(query.dtype)
+            table = self.linear_pos(encoding).unflatten(-1, (self.heads, self.head_size)).transpose(0, 1)
+            query = query + self.pos_bias_v[:, None]
+            index = sight.distance - lowest
+        else:
+            return sight.visible
+        by_position = (query * self.head_size**-0.5) @ table.transpose(-1, -2)  # (B, H, T, R)
+        bias = by_position.gather(-1, index.expand(*by_position.shape[:3], index.shape[-1]))
+        if sight.visible is None:
+            return bias
+        return bias.masked_fill(~sight.visible, torch.finfo(bias.dtype).min)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One layer's share of an AttentionState, opened for the rows of this call."""
+
+    keys: Tensor  # (N, P, H, D), a view of the state
+    values: Tensor
+    slots: Tensor  # (B,)
+
+    def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
+        """Write (B, T, H, D) into the ring; return all keys and values of these slots, (B, P, H, D)."""
+        assert sight.cells is not None
+        slots = self.slots[:, None]
+        self.keys[slots, sight.cells] = key
+        self.values[slots, sight.cells] = value
+        return self.keys[self.slots], self.values[self.slots]
+
+
+def sinusoid(positions: Tensor, size: int) -> Tensor:
+    """Sine (even) and cosine (odd channels) of ``positions`` (R,), shape (R, size), float32."""
+    step = -math.log(10000.0) / size
+    rate = torch.exp(torch.arange(0, size, 2, dtype=torch.float32, device=positions.device) * step)
+    angle = positions[:, None].float() * rate
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
+
+
+def rotate(x: Tensor, positions: Tensor, heads: int, base: float) -> Tensor:
+    """Rotary embedding of (B, T, C) at ``positions``, applied per head before the projections."""
+    x = x.unflatten(-1, (heads, -1))
+    size = x.shape[-1]
+    rate = base ** (-torch.arange(0, size, 2, dtype=torch.float32, device=x.device) / size)
+    angle = (positions[..., None].float() * rate).repeat(1, 1, 2)[:, :, None]  # (B or 1, T, 1, D)
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return (x * angle.cos().to(x.dtype) + turned * angle.sin().to(x.dtype)).flatten(2)
+
+
+def open_ring(state: AttentionState, rows: Rows, frames: int, left: int, chunk: int, right: int) -> Sight:
+    """Book the cells for ``frames`` new frames and say what each of them may see.
+
+    A call holds either any number of whole chunks, or one chunk followed by lookahead. A frame sees the
+    ``left`` frames before its chunk, its chunk, and the ``right`` frames after it.
+    """
+    device = state.positions.device
+    assert frames == chunk + right if right else frames % chunk == 0, (frames, chunk, right)
+    start = state.position[rows.slots][:, None]  # (B, 1)
+    offset = torch.arange(frames, device=device)
+    positions = start + offset  # (B, T)
+    cells = positions % state.positions.shape[1]
+    written = torch.where(offset < rows.valid[:, None], positions, -1)
+    state.positions[rows.slots[:, None], cells] = written
+    state.position[rows.slots] += rows.committed
+    keys = state.positions[rows.slots][:, None, None]  # (B, 1, 1, P)
+    chunk_start = (start if right else positions - offset % chunk)[:, None, :, None]
+    visible = (keys >= 0) & (keys >= chunk_start - left) & (keys < chunk_start + chunk + right)
+    distance = torch.where(visible, keys - positions[:, None, :, None], 0)
+    return Sight(visible, distance, positions, cells)
+
+
+class ConvolutionModule(nn.Module):
+    """LayerNorm, GLU, causal depthwise convolution. Its past is the last K - 1 frames after the GLU."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        size, self.past = config.hidden_size, config.conv_depthwise_kernel_size - 1
+        self.layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.pointwise_conv1 = nn.Conv1d(size, 2 * size, 1, bias=False)
+        self.depthwise_conv = nn.Conv1d(size, size, self.past + 1, groups=size, bias=False)
+        self.depthwise_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.pointwise_conv2 = nn.Conv1d(size, size, 1, bias=False)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) and past (B, C, K - 1) -> (B, T, C) and past + inputs (B, C, K - 1 + T)."""
+        gated = F.glu(F.linear(self.layer_norm(x), self.pointwise_conv1.weight.squeeze(-1))).transpose(1, 2)
+        seen = F.pad(gated, (self.past, 0)) if past is None else torch.cat([past, gated], dim=-1)
+        mixed = self.depthwise_conv(seen).transpose(1, 2)
+        mixed = self.activation(self.depthwise_layer_norm(mixed))
+        return F.linear(mixed, self.pointwise_conv2.weight.squeeze(-1)), seen
+
+
+class EncoderLayer(nn.Module):
+    """A macaron Conformer layer (Gulati et al. 2020): half FFN, attention, convolution, half FFN."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        size, eps = config.hidden_size, config.layer_norm_eps
+        self.ffn1_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn1 = FeedForward(size, config.intermediate_size, config.hidden_act)
+        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn = SelfAttention(config, size, config.position_embeddings_type)
+        self.conv_module = ConvolutionModule(config)
+        self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn2 = FeedForward(size, config.intermediate_size, config.hidden_act)
+        self.final_layer_norm = nn.LayerNorm(size, eps=eps)
+
+    def forward(
+        self, x: Tensor, sight: Sight, ring: Ring | None = None, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
+        x = x + self.self_attn(self.self_attn_layer_norm(x), sight, ring)
+        mixed, seen = self.conv_module(x, past)
+        x = x + mixed
+        x = x + 0.5 * self.ffn2(self.ffn2_layer_norm(x))
+        return self.final_layer_norm(x), seen
+
+
+def last_frames(seen: Tensor, committed: Tensor, count: int, dim: int) -> Tensor:
+    """The ``count`` frames before frame ``committed[b]`` of this call; ``seen`` starts ``count`` frames early."""
+    index = committed[:, None] + torch.arange(count, device=seen.device)  # (B, count)
+    index = index[:, None, :] if dim == 2 else index[:, :, None]
+    shape = [seen.shape[0], seen.shape[1], seen.shape[2]]
+    shape[dim] = count
+    return seen.gather(dim, index.expand(shape))
+
+
+class AdapterLayer(nn.Module):
+    """Strided convolution beside strided convolution + attention, then a feed-forward network."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        size, eps = config.output_size, config.layer_norm_eps
+        self.kernel, self.stride = config.adapter_kernel_size, config.adapter_stride
+        self.padding = self.stride // 2
+        self.residual_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.residual_conv = nn.Conv1d(size, 2 * size, self.kernel, stride=self.stride)
+        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn_conv = nn.Conv1d(size, 2 * size, self.kernel, stride=self.stride)
+        self.self_attn = SelfAttention(config, size, None)
+        self.ffn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn = FeedForward(size, config.intermediate_size, config.adapter_act)
+
+    def output_frames(self, frames: Tensor) -> Tensor:
+        """How many outputs ``frames`` inputs give: (frames + 2 * padding - kernel) // stride + 1."""
+        return torch.div(frames + 2 * self.padding - self.kernel, self.stride, rounding_mode="floor") + 1
+
+    def forward(self, x: Tensor, lengths: Tensor, sight: Sight) -> Tensor:
+        """Offline: (B, T, C) with ``lengths`` (B,) valid frames -> (B, T', C)."""
+        keep = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        residual = F.pad(self.residual_layer_norm(x) * keep, (0, 0, self.padding, self.padding))
+        z = F.pad(self.self_attn_layer_norm(x) * keep, (0, 0, self.padding, self.padding))
+        return self._mix(residual, z, sight, None)
+
+    def step(self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight) -> Tensor:
+        """Streamed: the same, with the ``padding`` frames before this call taken from ``state``."""
+        keep = (torch.arange(x.shape[1], device=x.device) < rows.valid[:, None])[..., None]
+        residual = torch.cat([state.residual[rows.slots], self.residual_layer_norm(x) * keep], dim=1)
+        z = torch.cat([state.attention[rows.slots], self.self_attn_layer_norm(x) * keep], dim=1)
+        state.residual[rows.slots] = last_frames(residual, rows.committed, self.padding, dim=1)
+        state.attention[rows.slots] = last_frames(z, rows.committed, self.padding, dim=1)
+        ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows.slots)
+        missing = self.kernel - self.stride - self.padding  # 0 for the published kernel 3, stride 2
+        return self._mix(F.pad(residual, (0, 0, 0, missing)), F.pad(z, (0, 0, 0, missing)), sight, ring)
+
+    def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
+        residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)
+        z = F.glu(self.self_attn_conv(z.transpose(1, 2)), dim=1).transpose(1, 2)
+        y = self.self_attn(z, sight, ring) + residual
+        return y + self.ffn(self.ffn_layer_norm(y))

@@ -1,0 +1,278 @@
+"""Kaldi log-mel features: filter bank, stacking, and four ways to normalise.
+
+Owns everything between waveform and encoder input. The numbers must match
+``transformers.SeamlessM4TFeatureExtractor`` (tests/models/test_features.py holds it to that).
+It must not know of streams or windows: callers say which frames are valid.
+
+Shapes: B stream, S sample, M mel frame (10 ms), C mel bin, T frame (stride mel frames), F = C * stride.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+SAMPLE_RATE = 16_000
+MEL_HOP_SAMPLES = 160  # 10 ms
+MEL_WINDOW_SAMPLES = 400  # 25 ms
+FFT_SAMPLES = 512
+PREEMPHASIS = 0.97
+MEL_FLOOR = 1.192092955078125e-07  # Kaldi's float32 epsilon
+SILENCE_LOG_MEL = math.log(MEL_FLOOR) + 0.5  # below it a frame is digital silence
+VARIANCE_FLOOR = 1e-7
+
+Normalization = Literal["utterance", "window", "running", "global"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureConfig:
+    """What a checkpoint says of its features (``preprocessor_config.json``).
+
+    ``mean`` and ``variance`` (C values each, natural-log mel energies of 16-bit samples) are the prior
+    of ``running`` and the whole of ``global``; ``prior_mel_frames`` is the prior's weight and
+    ``memory_mel_frames`` the most that the past may weigh in ``running``.
+    """
+
+    num_mel_bins: int = 80
+    stride: int = 2
+    normalization: Normalization = "utterance"
+    mean: tuple[float, ...] = ()
+    variance: tuple[float, ...] = ()
+    prior_mel_frames: int = 200
+    memory_mel_frames: int = 1500
+    chunk_frames: int = 16
+
+    def __post_init__(self) -> None:
+        if self.normalization not in get_args(Normalization):
+            expected = ", ".join(get_args(Normalization))
+            raise ValueError(f"normalization: expected one of {expected}, got {self.normalization!r}")
+        for name in ("mean", "variance"):
+            count = len(getattr(self, name))
+            if count not in (0, self.num_mel_bins):
+                raise ValueError(f"{name}: expected {self.num_mel_bins} values, got {count}")
+        if self.normalization == "global" and not (self.mean and self.variance):
+            raise ValueError("normalization 'global' needs mean and variance, got none")
+
+    @property
+    def feature_size(self) -> int:
+        return self.num_mel_bins * self.stride
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one stacked frame to the next."""
+        return MEL_HOP_SAMPLES * self.stride
+
+    @property
+    def tail_samples(self) -> int:
+        """Samples that a stacked frame needs beyond its own hop."""
+        return MEL_WINDOW_SAMPLES - MEL_HOP_SAMPLES
+
+
+def num_mel_frames(samples: int) -> int:
+    """Whole 25 ms windows in ``samples``, 10 ms apart (Kaldi's snip_edges)."""
+    return max(0, 1 + (samples - MEL_WINDOW_SAMPLES) // MEL_HOP_SAMPLES)
+
+
+def povey_window() -> np.ndarray:
+    """Kaldi's default analysis window, shape (400,), float64."""
+    return np.asarray(np.hanning(MEL_WINDOW_SAMPLES) ** 0.85)
+
+
+def mel_filters(num_mel_bins: int) -> np.ndarray:
+    """Triangles between 20 Hz and 8 kHz on Kaldi's mel scale, shape (257, C), float64.
+
+    Must match ``transformers.audio_utils.mel_filter_bank`` with ``mel_scale="kaldi"`` and
+    ``triangularize_in_mel_space=True``.
+    """
+
+    def mel(hertz: np.ndarray) -> np.ndarray:
+        return np.asarray(1127.0 * np.log1p(hertz / 700.0))
+
+    edges = np.linspace(*mel(np.array([20.0, SAMPLE_RATE / 2])), num_mel_bins + 2)
+    bins = mel(np.arange(FFT_SAMPLES // 2 + 1) * (SAMPLE_RATE / FFT_SAMPLES))[:, None]
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
+
+
+class LogMel(nn.Module):
+    """Waveforms (B, S) in [-1, 1] to natural-log mel energies (B, M, C).
+
+    Each frame depends on its own 400 samples alone, and no sum runs over a length that depends on
+    the batch or the time axis, so any 160-sample-aligned piece gives bit for bit what the whole gives.
+    """
+
+    window: Tensor
+    filter_bins: Tensor
+    filter_weights: Tensor
+
+    def __init__(self, num_mel_bins: int = 80, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        filters = mel_filters(num_mel_bins)
+        support = int((filters > 0).sum(axis=0).max())
+        start = np.minimum((filters > 0).argmax(axis=0), filters.shape[0] - support)
+        taps = start[None, :] + np.arange(support)[:, None]  # (support, C): FFT bins under each triangle
+        weights = np.take_along_axis(filters, taps, axis=0)
+        self.register_buffer("window", torch.from_numpy(povey_window()).to(dtype), persistent=False)
+        self.register_buffer("filter_bins", torch.from_numpy(taps), persistent=False)
+        self.register_buffer("filter_weights", torch.from_numpy(weights).to(dtype), persistent=False)
+
+    def forward(self, samples_BS: Tensor) -> Tensor:
+        scaled = samples_BS.to(self.window.dtype) * 2.0**15
+        frames = scaled.unfold(-1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)  # (B, M, 400)
+        frames = frames - frames.mean(dim=-1, keepdim=True)
+        previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+        frames = (frames - PREEMPHASIS * previous) * self.window
+        spectrum = torch.fft.rfft(frames, n=FFT_SAMPLES)
+        power = spectrum.real.square() + spectrum.imag.square()  # (B, M, 257)
+        energy = power.new_zeros(*power.shape[:-1], self.filter_bins.shape[1])
+        for bins, weights in zip(self.filter_bins, self.filter_weights, strict=True):
+            energy = torch.addcmul(energy, power[..., bins], weights)
+        return energy.clamp_min(MEL_FLOOR).log()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStats:
+    """Running statistics of B streams, centred on the prior mean: all that ``running`` remembers."""
+
+    count: Tensor  # (B,) mel frames counted so far
+    first: Tensor  # (B, C) sum of x - prior mean
+    second: Tensor  # (B, C) sum of (x - prior mean) squared
+
+    @staticmethod
+    def init(streams: int, num_mel_bins: int, device: torch.device | str = "cpu") -> FeatureStats:
+        zeros = torch.zeros(streams, num_mel_bins, dtype=torch.float32, device=device)
+        return FeatureStats(zeros[:, 0].clone(), zeros.clone(), zeros.clone())
+
+    def select(self, rows: Tensor) -> FeatureStats:
+        return FeatureStats(self.count[rows], self.first[rows], self.second[rows])
+
+    def assign(self, rows: Tensor, stats: FeatureStats) -> None:
+        """Write ``stats`` (one row each of ``rows``) back in place."""
+        self.count[rows], self.first[rows], self.second[rows] = stats.count, stats.first, stats.second
+
+    def reset(self, rows: Tensor) -> None:
+        for tensor in (self.count, self.first, self.second):
+            tensor[rows] = 0.0
+
+
+class FeatureExtractor(nn.Module):
+    """Waveforms to normalised, stacked encoder input (B, T, F), under any of the four policies."""
+
+    prior_mean: Tensor
+    prior_variance: Tensor
+
+    def __init__(self, config: FeatureConfig, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.config = config
+        self.log_mel = LogMel(config.num_mel_bins, dtype)
+        mean = config.mean or SPEECH_MEAN(config.num_mel_bins)
+        variance = config.variance or SPEECH_VARIANCE(config.num_mel_bins)
+        self.register_buffer("prior_mean", torch.tensor(mean, dtype=dtype), persistent=False)
+        self.register_buffer("prior_variance", torch.tensor(variance, dtype=dtype), persistent=False)
+
+    def forward(
+        self, samples_BS: Tensor, lengths_B: Tensor, chunk_frames: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Whole utterances (B, S), right-padded, to features (B, T, F) and valid frames (B,).
+
+        Under ``running`` the statistics grow chunk by chunk (``chunk_frames``, default the
+        checkpoint's), exactly as they do when streamed.
+        """
+        mel_BMC = self.log_mel(samples_BS)
+        mel_lengths_B = 1 + torch.div(lengths_B - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor")
+        mel_lengths_B = mel_lengths_B.clamp(min=0)
+        normalized = self.normalize(mel_BMC, mel_lengths_B, chunk_frames)
+        return stack(normalized, self.config.stride), mel_lengths_B // self.config.stride
+
+    def normalize(self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int | None = None) -> Tensor:
+        """Normalise whole utterances of log-mels; the first ``lengths_B`` mel frames are valid."""
+        match self.config.normalization:
+            case "utterance" | "window":
+                return normalize_utterance(mel_BMC, lengths_B)
+            case "global":
+                return (mel_BMC - self.prior_mean) * (self.prior_variance + VARIANCE_FLOOR).rsqrt()
+            case "running":
+                return self._normalize_running(mel_BMC, lengths_B, chunk_frames or self.config.chunk_frames)
+
+    def _normalize_running(self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int) -> Tensor:
+        stats = FeatureStats.init(mel_BMC.shape[0], mel_BMC.shape[2], mel_BMC.device)
+        step = chunk_frames * self.config.stride
+        chunks = []
+        for start in range(0, mel_BMC.shape[1], step):
+            chunk = mel_BMC[:, start : start + step]
+            stats = self.update(stats, chunk, (lengths_B - start).clamp(0, step))
+            chunks.append(self.apply(stats, chunk))
+        return torch.cat(chunks, dim=1) if chunks else mel_BMC
+
+    def update(self, stats: FeatureStats, mel_BMC: Tensor, valid_B: Tensor) -> FeatureStats:
+        """Statistics after the first ``valid_B`` mel frames; digital silence does not count."""
+        index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device)
+        counted = (index < valid_B[:, None]) & (mel_BMC.amax(dim=-1) > SILENCE_LOG_MEL)
+        centred = torch.where(counted[..., None], mel_BMC - self.prior_mean, 0.0)
+        count = stats.count + counted.sum(dim=1)
+        first = stats.first + centred.sum(dim=1)
+        second = stats.second + centred.square().sum(dim=1)
+        keep = (self.config.memory_mel_frames / count.clamp(min=1.0)).clamp(max=1.0)
+        return FeatureStats(count * keep, first * keep[:, None], second * keep[:, None])
+
+    def apply(self, stats: FeatureStats, mel_BMC: Tensor) -> Tensor:
+        """Normalise (B, M, C) by the prior smoothed with ``stats``."""
+        prior = self.config.prior_mel_frames
+        weight = (prior + stats.count)[:, None]
+        shift = stats.first / weight
+        variance = (prior * self.prior_variance + stats.second) / weight - shift.square()
+        scale = (variance.clamp_min(0.0) + VARIANCE_FLOOR).rsqrt()
+        return (mel_BMC - (self.prior_mean + shift)[:, None]) * scale[:, None]
+
+    def chunk(
+        self, samples_BS: Tensor, committed_B: Tensor, valid_B: Tensor, left_B: Tensor, stats: FeatureStats
+    ) -> tuple[Tensor, FeatureStats]:
+        """Windows (B, S) of left | chunk | right frames to features (B, T, F) and the new statistics.
+
+        ``left_B`` frames precede the ``committed_B`` frames of the chunk, ``valid_B`` counts all valid
+        frames. Only committed frames enter the statistics, and they do so before the window is normalised.
+        """
+        mel_BMC = self.log_mel(samples_BS)
+        stride = self.config.stride
+        if self.config.normalization == "running":
+            first = left_B * stride
+            counted = _shift_left(mel_BMC, first)
+            stats = self.update(stats, counted, committed_B * stride)
+            return stack(self.apply(stats, mel_BMC), stride), stats
+        return stack(self.normalize(mel_BMC, valid_B * stride), stride), stats
+
+
+def _shift_left(mel_BMC: Tensor, offset_B: Tensor) -> Tensor:
+    """Row b moved left by ``offset_B[b]`` mel frames; what enters at the right repeats the last frame."""
+    index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device) + offset_B[:, None]
+    index = index.clamp(max=mel_BMC.shape[1] - 1)
+    return mel_BMC.gather(1, index[..., None].expand_as(mel_BMC))
+
+
+def normalize_utterance(mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:
+    """Zero mean and unit variance (ddof 1) per bin over the valid frames, as Hugging Face does it."""
+    index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device)
+    valid = (index < lengths_B[:, None])[..., None]
+    count = lengths_B.to(mel_BMC.dtype)[:, None, None]
+    mean = torch.where(valid, mel_BMC, 0.0).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    centred = torch.where(valid, mel_BMC - mean, 0.0)
+    variance = centred.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)
+    return centred * (variance + VARIANCE_FLOOR).rsqrt()
+
+
+def stack(mel_BMC: Tensor, stride: int) -> Tensor:
+    """Join ``stride`` mel frames to one frame: (B, M, C) -> (B, M // stride, C * stride)."""
+    streams, mel_frames, bins = mel_BMC.shape
+    frames = mel_frames // stride
+    return mel_BMC[:, : frames * stride].reshape(streams, frames, bins * stride)
+
+
+def with_normalization(config: FeatureConfig, normalization: Normalization) -> FeatureConfig:
+    """The same features under another policy."""
+    return replace(config, normalization=normalization)

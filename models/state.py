@@ -1,0 +1,71 @@
+"""What a slot of the streaming encoder remembers between two chunks.
+
+Owns the layout of the caches and nothing else: who may see what is decided in ``conformer.py`` and
+``wav2vec2_bert.py``. Every tensor is batch first, so a slot is one row of each of them.
+
+Shapes: N slot, L layer, P ring cell, H head, D head size, C channel, K convolution kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionState:
+    """A ring of keys and values per layer: the frame at position p lies in cell p modulo P."""
+
+    keys: Tensor  # (N, L, P, H, D)
+    values: Tensor  # (N, L, P, H, D)
+    positions: Tensor  # (N, P) position of the frame in a cell, -1 when empty
+    position: Tensor  # (N,) frames committed so far: the position of the next chunk's first frame
+
+    @staticmethod
+    def init(slots: int, layers: int, cells: int, heads: int, size: int, like: Tensor) -> AttentionState:
+        shape = (slots, layers, cells, heads, size)
+        return AttentionState(
+            keys=like.new_zeros(shape),
+            values=like.new_zeros(shape),
+            positions=torch.full((slots, cells), -1, dtype=torch.int64, device=like.device),
+            position=torch.zeros(slots, dtype=torch.int64, device=like.device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterState:
+    """One adapter layer: the frames its two strided convolutions still need, and its attention."""
+
+    residual: Tensor  # (N, padding, C) post-LayerNorm inputs of the residual convolution
+    attention: Tensor  # (N, padding, C) post-LayerNorm inputs of the attention convolution
+    ring: AttentionState
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderState:
+    """All slots of one encoder. Steps write it in place; its size never changes."""
+
+    ring: AttentionState
+    convolution: Tensor  # (N, L, C, K - 1) post-GLU inputs of the depthwise convolution
+    adapter: tuple[AdapterState, ...]
+
+    def reset(self, slots: Tensor) -> None:
+        """Make ``slots`` (indices (R,) or mask (N,)) new: what they remembered can no longer be seen."""
+        self.convolution[slots] = 0.0
+        for ring in (self.ring, *(layer.ring for layer in self.adapter)):
+            ring.positions[slots] = -1
+            ring.position[slots] = 0
+        for layer in self.adapter:
+            layer.residual[slots] = 0.0
+            layer.attention[slots] = 0.0
+
+
+def state_bytes(state: object) -> int:
+    """Bytes of device memory that a state (any nesting of the classes above) holds."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, tuple):
+        return sum(state_bytes(item) for item in state)
+    return sum(state_bytes(getattr(state, field.name)) for field in fields(state))  # type: ignore[arg-type]

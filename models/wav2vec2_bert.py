@@ -1,0 +1,262 @@
+"""The Wav2Vec2-BERT encoder with its CTC head: offline under any chunk mask, or chunk by chunk.
+
+Owns the wiring of the bricks in ``conformer.py``; the tree of attribute names is the checkpoint's. Must
+match ``transformers.Wav2Vec2BertForCTC`` (tests/models hold it to that) and itself: streamed == offline.
+
+Shapes: B stream, T input frame (20 ms), U output frame (T without adapter), F feature, C channel, V label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.conformer import (
+    ACTIVATIONS,
+    AdapterLayer,
+    EncoderLayer,
+    FeedForward,
+    PositionType,
+    Ring,
+    Rows,
+    Sight,
+    last_frames,
+    open_ring,
+)
+from models.state import AdapterState, AttentionState, EncoderState
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """Geometry of attention in input frames: a frame sees ``left`` frames before its chunk, the chunk,
+    and ``right`` frames (lookahead) after it."""
+
+    left: int
+    chunk: int
+    right: int = 0
+
+    def __post_init__(self) -> None:
+        if self.left < 0 or self.chunk < 1 or self.right < 0:
+            raise ValueError(f"chunking: expected left >= 0, chunk >= 1, right >= 0, got {self}")
+
+    def divided(self, stride: int) -> Chunking:
+        """The same geometry after an adapter layer of this stride."""
+        if self.left % stride or self.chunk % stride or self.right % stride:
+            raise ValueError(f"chunking {self} must be divisible by the adapter stride {stride}")
+        return Chunking(self.left // stride, self.chunk // stride, self.right // stride)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """The fields of a Hugging Face ``config.json`` that change inference; defaults are its defaults."""
+
+    vocab_size: int = 32
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    feature_projection_input_dim: int = 160
+    hidden_act: str = "swish"
+    layer_norm_eps: float = 1e-5
+    position_embeddings_type: PositionType = "relative_key"
+    left_max_position_embeddings: int = 64
+    right_max_position_embeddings: int = 8
+    rotary_embedding_base: float = 10000.0
+    conv_depthwise_kernel_size: int = 31
+    add_adapter: bool = False
+    adapter_kernel_size: int = 3
+    adapter_stride: int = 2
+    adapter_act: str = "relu"
+    num_adapter_layers: int = 1
+    use_intermediate_ffn_before_adapter: bool = False
+    output_hidden_size: int | None = None
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of {self.num_attention_heads} heads"
+            )
+        if self.position_embeddings_type not in ("relative_key", "relative", "rotary", None):
+            raise ValueError(f"unknown position_embeddings_type {self.position_embeddings_type!r}")
+        for activation in (self.hidden_act, self.adapter_act):
+            if activation not in ACTIVATIONS:
+                raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> EncoderConfig:
+        known = {field.name for field in fields(EncoderConfig)}
+        return EncoderConfig(**{key: value for key, value in values.items() if key in known})
+
+    @property
+    def output_size(self) -> int:
+        return self.output_hidden_size or self.hidden_size if self.add_adapter else self.hidden_size
+
+    @property
+    def output_stride(self) -> int:
+        """Input frames per output frame."""
+        return self.adapter_stride**self.num_adapter_layers if self.add_adapter else 1
+
+
+class FeatureProjection(nn.Module):
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
+        self.projection = nn.Linear(config.feature_projection_input_dim, config.hidden_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.projection(self.layer_norm(features))
+
+
+class LayerStack(nn.Module):
+    """Holds ``layers`` so that the checkpoint's keys ``encoder.layers.N`` fit."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+
+
+class Adapter(nn.Module):
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.proj: nn.Module = nn.Identity()
+        self.proj_layer_norm: nn.Module = nn.Identity()
+        if config.output_size != config.hidden_size:
+            self.proj = nn.Linear(config.hidden_size, config.output_size)
+            self.proj_layer_norm = nn.LayerNorm(config.output_size, eps=config.layer_norm_eps)
+        self.layers = nn.ModuleList(AdapterLayer(config) for _ in range(config.num_adapter_layers))
+
+
+class Encoder(nn.Module):
+    """Features to hidden states."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_projection = FeatureProjection(config)
+        self.encoder = LayerStack(config)
+        self.intermediate_ffn: FeedForward | None = None
+        if config.use_intermediate_ffn_before_adapter:
+            self.intermediate_ffn = FeedForward(config.hidden_size, config.intermediate_size, "relu")
+        self.adapter = Adapter(config) if config.add_adapter else None
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Offline: (B, T, F), valid frames (B,) -> hidden (B, U, C), lengths (B,), middle layer (B, T, C).
+
+        Without ``chunking`` every frame sees all (as Hugging Face); with it, its chunk and the ``left``
+        frames before that (``right`` must be 0: lookahead is not a plain mask over one sequence).
+        """
+        sight = offline_sight(features.shape[1], lengths, chunking)
+        x = self.feature_projection(features)
+        x = x * (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        middle = x
+        for index, layer in enumerate(self.encoder.layers):
+            x, _ = layer(x, sight)
+            middle = x if index == len(self.encoder.layers) // 2 - 1 else middle
+        x = self._between(x)
+        if self.adapter is not None:
+            for adapter in self.adapter.layers:
+                assert isinstance(adapter, AdapterLayer)
+                chunking = chunking and chunking.divided(adapter.stride)
+                inputs, lengths = lengths, adapter.output_frames(lengths)
+                frames = int(adapter.output_frames(torch.tensor(x.shape[1])))
+                x = adapter(x, inputs, offline_sight(frames, lengths, chunking))
+        return x, lengths, middle
+
+    def init_state(self, slots: int, chunking: Chunking, frames: int | None = None) -> EncoderState:
+        """Empty caches for ``slots`` streams; ``frames`` is the most that one call may bring."""
+        config = self.config
+        like = self.feature_projection.projection.weight
+        heads, size = config.num_attention_heads, config.hidden_size
+        frames = max(frames or 0, chunking.chunk + chunking.right)
+
+        def ring(layers: int, channels: int, reach: int) -> AttentionState:
+            return AttentionState.init(slots, layers, reach, heads, channels // heads, like)
+
+        adapter, divided = [], chunking
+        for index in range(config.num_adapter_layers if config.add_adapter else 0):
+            divided = divided.divided(config.adapter_stride)
+            past = like.new_zeros(slots, config.adapter_stride // 2, config.output_size)
+            reach = divided.left + frames // config.adapter_stride ** (index + 1)
+            adapter.append(AdapterState(past, past.clone(), ring(1, config.output_size, reach)))
+        past = like.new_zeros(slots, config.num_hidden_layers, size, config.conv_depthwise_kernel_size - 1)
+        return EncoderState(
+            ring(config.num_hidden_layers, size, chunking.left + frames), past, tuple(adapter)
+        )
+
+    def forward_chunk(
+        self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
+    ) -> tuple[Tensor, EncoderState]:
+        """Streamed: (B, T, F) -> hidden (B, U, C) of the rows' slots, and the state they now have.
+
+        T is one chunk and its lookahead, or several whole chunks when there is none. Only the
+        ``committed`` frames of a row enter its slot. ``state`` is consumed: it is written in place and
+        returned. Equal to ``forward`` under the same chunking over all that the slot has seen.
+        """
+        left, chunk, right = chunking.left, chunking.chunk, chunking.right
+        sight = open_ring(state.ring, rows, features.shape[1], left, chunk, right)
+        x = self.feature_projection(features)
+        for index, layer in enumerate(self.encoder.layers):
+            ring = Ring(state.ring.keys[:, index], state.ring.values[:, index], rows.slots)
+            x, seen = layer(x, sight, ring, state.convolution[rows.slots, index])
+            past = state.convolution.shape[-1]
+            state.convolution[rows.slots, index] = last_frames(seen, rows.committed, past, dim=2)
+        x = self._between(x)
+        if self.adapter is not None:
+            for layer, memory in zip(self.adapter.layers, state.adapter, strict=True):
+                assert isinstance(layer, AdapterLayer)
+                chunking = chunking.divided(layer.stride)
+                inputs = rows
+                rows = Rows(rows.slots, *(-(-n // layer.stride) for n in (rows.committed, rows.valid)))
+                frames = x.shape[1] // layer.stride
+                sight = open_ring(memory.ring, rows, frames, chunking.left, chunking.chunk, chunking.right)
+                x = layer.step(x, inputs, memory, sight)
+        return x, state
+
+    def _between(self, x: Tensor) -> Tensor:
+        if self.intermediate_ffn is not None:
+            x = x + 0.5 * self.intermediate_ffn(x)
+        return self.adapter.proj_layer_norm(self.adapter.proj(x)) if self.adapter is not None else x
+
+
+def offline_sight(frames: int, lengths: Tensor, chunking: Chunking | None) -> Sight:
+    """What ``frames`` frames of whole utterances see: their valid frames, within the chunk mask."""
+    position = torch.arange(frames, device=lengths.device)
+    distance = position[None, :] - position[:, None]  # (T, T) key minus query
+    visible = (position < lengths[:, None])[:, None, None]  # (B, 1, 1, T)
+    if chunking is not None:
+        assert not chunking.right, chunking
+        start = (position - position % chunking.chunk)[:, None]
+        key = position[None, :]
+        visible = visible & (key >= start - chunking.left) & (key < start + chunking.chunk)
+    return Sight(visible, distance[None, None], position[None])
+
+
+class Wav2Vec2BertForCTC(nn.Module):
+    """Encoder and CTC head; ``load_state_dict`` takes a Hugging Face checkpoint as it is."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.wav2vec2_bert = Encoder(config)
+        self.lm_head = nn.Linear(config.output_size, config.vocab_size)
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Offline logits (B, U, V) and valid output frames (B,)."""
+        hidden, lengths, _ = self.wav2vec2_bert(features, lengths, chunking)
+        return self.lm_head(hidden), lengths
+
+    def forward_chunk(
+        self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
+    ) -> tuple[Tensor, EncoderState]:
+        """Streamed logits (B, U, V); see ``Encoder.forward_chunk``."""
+        hidden, state = self.wav2vec2_bert.forward_chunk(features, rows, state, chunking)
+        return self.lm_head(hidden), state
