@@ -1,0 +1,31 @@
+# make demo | test | check | clean. Each does its own set-up, once; none asks anything.
+# PYTHON=… names the interpreter to build .venv with (3.11 or 3.12).
+.PHONY: demo test check clean
+SETUP := pyproject.toml constraints.txt .ci/setup
+BIN := .venv/bin
+# A real sound server stands in for the microphone in the tests.
+SOUND := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins
+
+demo: .venv/.ready-demo
+	$(BIN)/python -m clients.demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/.ready-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find streamer models clients tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready-demo: $(SETUP)
+	.ci/setup ""
+	touch $@
+
+.venv/.ready-test: $(SETUP)
+	.ci/setup dev $(SOUND)
+	touch $@ .venv/.ready-demo
