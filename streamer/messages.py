@@ -43,6 +43,32 @@ class MessageError(ValueError):
         self.fatal = fatal
 
 
+# --- checks at birth, of what a peer sends and of what a caller builds ----------------------------
+
+
+def _check(valid: bool, name: str, expected: str, got: object) -> None:
+    if not valid:
+        raise MessageError(f"{name}: expected {expected}, got {_shown(got)}")
+
+
+def _check_range(name: str, value: int | None, low: int, high: int) -> None:
+    valid = value is None or low <= value <= high
+    _check(valid, name, f"a whole number from {low} to {high}", value)
+
+
+def _check_hotwords(hotwords: tuple[str, ...]) -> None:
+    _check(len(hotwords) <= MAX_HOTWORDS, "hotwords", f"at most {MAX_HOTWORDS}", len(hotwords))
+    for word in hotwords:
+        expected = f"1 to {MAX_HOTWORD_LENGTH} characters each"
+        _check(0 < len(word) <= MAX_HOTWORD_LENGTH, "hotwords", expected, word)
+
+
+def _shown(value: object) -> str:
+    """Show a peer's value in an error message, cut short."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 # --- client → server ------------------------------------------------------------------------------
 
 
@@ -55,8 +81,8 @@ class AudioFormat:
     channels: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoding not in get_args(Encoding):
-            _check(False, "encoding", f"one of {', '.join(get_args(Encoding))}", self.encoding)
+        expected = f"one of {', '.join(get_args(Encoding))}"
+        _check(self.encoding in get_args(Encoding), "encoding", expected, self.encoding)
         _check_range("sample_rate", self.sample_rate, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         _check_range("channels", self.channels, 1, MAX_CHANNELS)
 
@@ -160,12 +186,7 @@ ClientMessage = Start | Flush | Configure | Stop
 # The recognizer's events are messages as they are.
 ServerMessage = Ready | Ack | Error | SpeechStart | Partial | Final | Flushed | Gap | Closed
 
-_CLIENT: Mapping[str, type] = {
-    "start": Start,
-    "flush": Flush,
-    "configure": Configure,
-    "stop": Stop,
-}
+_CLIENT = {"start": Start, "flush": Flush, "configure": Configure, "stop": Stop}
 _SERVER: Mapping[str, type] = {
     "ready": Ready,
     "speech_start": SpeechStart,
@@ -228,8 +249,7 @@ def _decode(text: str, types: Mapping[str, type]) -> object:
     _check(isinstance(body, dict), "message", "a JSON object", body)
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types:
-        known = ", ".join(types)
-        message = f"unknown message type {_shown(kind)}; known: {known}"
+        message = f"unknown message type {_shown(kind)}; known: {', '.join(types)}"
         raise MessageError(message, code="unknown_type", fatal=False)
     try:
         return _build(types[kind], body)
@@ -255,7 +275,7 @@ def _build(cls: type, body: dict[str, Any]) -> object:
         elif field.name == "words" and cls in (Partial, Final):
             values["words"] = ()  # a client may have asked for none
         elif field.default is MISSING:
-            _check(False, field.name, "a value", None)
+            raise MessageError(f"{field.name}: missing")
     return cls(**values)
 
 
@@ -276,26 +296,3 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
     wanted = isinstance(value, kinds) and (hint is bool) == isinstance(value, bool)
     _check(wanted, name, _EXPECTED[hint], value)
     return hint(value)
-
-
-def _check(valid: bool, name: str, expected: str, got: object) -> None:
-    if not valid:
-        raise MessageError(f"{name}: expected {expected}, got {_shown(got)}")
-
-
-def _check_range(name: str, value: int | None, low: int, high: int) -> None:
-    valid = value is None or low <= value <= high
-    _check(valid, name, f"a whole number from {low} to {high}", value)
-
-
-def _check_hotwords(hotwords: tuple[str, ...]) -> None:
-    _check(len(hotwords) <= MAX_HOTWORDS, "hotwords", f"at most {MAX_HOTWORDS}", len(hotwords))
-    for word in hotwords:
-        expected = f"1 to {MAX_HOTWORD_LENGTH} characters each"
-        _check(0 < len(word) <= MAX_HOTWORD_LENGTH, "hotwords", expected, word)
-
-
-def _shown(value: object) -> str:
-    """Show a peer's value in an error message, cut short."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

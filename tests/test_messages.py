@@ -1,0 +1,167 @@
+"""The wire protocol: what is written can be read, and what a peer got wrong is said clearly."""
+
+import contextlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer import messages as m
+
+short = st.text(max_size=20)
+ms = st.integers(0, 10_000_000).map(lambda n: n / 1000)  # times travel in milliseconds
+confidence = st.integers(0, 1000).map(lambda n: n / 1000)
+count = st.integers(0, 2**53)
+words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(tuple)
+silence = st.none() | st.integers(m.MIN_SILENCE_MS, m.MAX_SILENCE_MS)
+length = st.none() | st.integers(m.MIN_UTTERANCE_MS, m.MAX_UTTERANCE_MS)
+patches = st.builds(m.EndpointPatch, silence, silence, length)
+hotwords = st.lists(st.text(min_size=1, max_size=m.MAX_HOTWORD_LENGTH), max_size=3).map(tuple)
+encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
+formats = st.builds(m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8))
+client_messages = st.one_of(
+    st.builds(m.Start, formats, st.booleans(), st.booleans(), hotwords, patches),
+    st.builds(m.Flush, short),
+    st.builds(m.Configure, st.none() | hotwords, patches),
+    st.just(m.Stop()),
+)
+reasons = st.sampled_from(["endpoint", "flush", "length", "end"])
+server_messages = st.one_of(
+    st.builds(m.Ready, short, short, count, count, st.builds(m.Limits, count, count, count)),
+    st.builds(m.Ack, count),
+    st.builds(m.Error, short, short, st.booleans(), st.none() | ms),
+    st.builds(m.SpeechStart, ms),
+    st.builds(m.Partial, count, count, short, short, words, ms, ms),
+    st.builds(m.Final, count, short, words, ms, ms, confidence, reasons),
+    st.builds(m.Flushed, short),
+    st.builds(m.Gap, ms, ms),
+    st.builds(m.Closed, count, count),
+)
+
+
+@given(client_messages)
+def test_client_messages_survive_the_wire(message: m.ClientMessage) -> None:
+    assert m.decode_client(m.encode(message)) == message
+
+
+@given(server_messages)
+def test_server_messages_survive_the_wire(message: m.ServerMessage) -> None:
+    text = m.encode(message)
+    assert "\n" not in text
+    assert m.decode_server(text) == message
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | short,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(short, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(["start", "flush", "configure", "stop"]),
+    st.dictionaries(st.sampled_from(["audio", "id", "words", "hotwords", "endpoint"]), json_values),
+)
+def test_any_values_give_a_message_or_a_message_error(kind: str, body: dict[str, object]) -> None:
+    with contextlib.suppress(m.MessageError):
+        m.decode_client(json.dumps({"type": kind, **body}))
+
+
+@given(st.text())
+def test_any_text_gives_a_message_or_a_message_error(text: str) -> None:
+    for decode in (m.decode_client, m.decode_server):
+        with pytest.raises(m.MessageError):
+            decode(text)
+
+
+def test_the_documented_start_is_understood() -> None:
+    start = m.decode_client(
+        '{"type":"start","audio":{"encoding":"mulaw","sample_rate":8000,"channels":2},'
+        '"partials":false,"words":true,"hotwords":["ada"],"endpoint":{"silence_ms":600}}'
+    )
+    assert start == m.Start(
+        audio=m.AudioFormat("mulaw", 8000, 2),
+        partials=False,
+        hotwords=("ada",),
+        endpoint=m.EndpointPatch(silence_ms=600),
+    )
+
+
+def test_every_key_is_optional_unknown_ones_are_ignored_and_null_is_absent() -> None:
+    assert m.decode_client('{"type":"start"}') == m.Start()
+    assert m.decode_client('{"type":"start","audio":null,"colour":"red"}') == m.Start()
+    assert m.decode_client('{"type":"start","audio":{"bitrate":9}}') == m.Start()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"type":"start","audio":{"encoding":"opus"}}', ["encoding", "pcm_s16le", "opus"]),
+        ('{"type":"start","audio":{"sample_rate":0}}', ["sample_rate", "8000", "48000"]),
+        ('{"type":"start","audio":{"sample_rate":192000}}', ["sample_rate", "192000"]),
+        ('{"type":"start","audio":{"sample_rate":"16000"}}', ["sample_rate", '"16000"']),
+        ('{"type":"start","audio":{"sample_rate":true}}', ["sample_rate", "true"]),
+        ('{"type":"start","audio":{"channels":-1}}', ["channels", "-1"]),
+        ('{"type":"start","audio":[]}', ["audio", "an object"]),
+        ('{"type":"start","partials":1}', ["partials", "true or false"]),
+        ('{"type":"start","hotwords":"ada"}', ["hotwords", "a list"]),
+        ('{"type":"start","hotwords":[""]}', ["hotwords", "1 to 64"]),
+        ('{"type":"start","endpoint":{"silence_ms":5}}', ["silence_ms", "100"]),
+        ('{"type":"start","endpoint":{"silence_ms":1e400}}', ["silence_ms"]),
+        ('{"type":"start","endpoint":{"silence_ms":NaN}}', ["NaN"]),
+        ('{"type":"start"', ["JSON object"]),
+        ("[1]", ["JSON object"]),
+        ("[" * 100_000, ["JSON object"]),
+        ('{"type":"start","x":' + "9" * 5000 + "}", ["JSON object"]),
+    ],
+)
+def test_a_bad_start_is_fatal_and_says_why(text: str, words: list[str]) -> None:
+    with pytest.raises(m.MessageError) as caught:
+        m.decode_client(text)
+    assert caught.value.fatal
+    assert caught.value.code == "bad_request"
+    assert len(str(caught.value)) < 300
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"type":"sing"}', "unknown_type"),
+        ('{"type":["start"]}', "unknown_type"),
+        ("{}", "unknown_type"),
+        ('{"type":"flush","id":7}', "bad_request"),
+        ('{"type":"flush","id":"' + "x" * 129 + '"}', "bad_request"),
+        ('{"type":"configure","hotwords":{}}', "bad_request"),
+    ],
+)
+def test_other_mistakes_leave_the_session_alive(text: str, code: str) -> None:
+    with pytest.raises(m.MessageError) as caught:
+        m.decode_client(text)
+    assert not caught.value.fatal
+    assert caught.value.code == code
+
+
+def test_words_are_left_out_on_request() -> None:
+    final = m.Final(0, "hi", (m.Word("hi", 0.1, 0.3, 0.9),), 0.1, 0.3, 0.9, "end")
+    text = m.encode(final, words=False)
+    assert "words" not in json.loads(text)
+    assert m.decode_server(text) == m.Final(0, "hi", (), 0.1, 0.3, 0.9, "end")
+
+
+def test_a_server_message_must_be_complete() -> None:
+    with pytest.raises(m.MessageError, match="received"):
+        m.decode_server('{"type":"ack"}')
+    with pytest.raises(m.MessageError, match="confidence"):
+        m.decode_server(
+            '{"type":"partial","utterance":0,"revision":1,"committed":"","tail":"a","start":0,'
+            '"end":1,"words":[{"word":"a","start":0,"end":1}]}'
+        )
+
+
+def test_what_is_not_json_is_never_written() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        m.encode(m.Gap(math.nan, 1.0))
