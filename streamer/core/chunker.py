@@ -1,0 +1,143 @@
+"""Samples in, overlapping windows out.
+
+Owns the received samples that some window still needs, and forgets the others. Must not know:
+what a window is for, labels, decoding.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.core.context import Context, Grid
+
+Waveform: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One step's worth of audio for the encoder, valid frames first.
+
+    `samples` is float32 (S,) with S = hop * (left + chunk + right) + tail of the *full* context,
+    the same for every window, padded with zeros on the right. `left`, `chunk` and `right` count
+    the valid frames, in that order from the first sample on: fewer left frames at the start of
+    the stream, fewer chunk or right frames at a flush or at the end; right > 0 only behind a full
+    chunk. `start_sample` is the stream's sample at which the first chunk frame begins.
+    """
+
+    samples: Waveform
+    left: int
+    chunk: int
+    right: int
+    start_sample: int
+
+
+class Chunker:
+    """Cuts one stream of samples into windows on the frame grid.
+
+    A segment is what lies between two flushes; its grid starts at its first sample. A window is
+    ready as soon as all its samples are there, tail included, or as soon as its segment is over:
+    then the segment's last frames are completed with zeros, so that every sample is covered by
+    ceil(samples / hop) frames. Nothing is ever padded in the middle of a segment.
+
+    Memory: the left context and whatever is pending, in one buffer of at most four times that.
+    """
+
+    def __init__(self, context: Context, grid: Grid) -> None:
+        self._context = context
+        self._grid = grid
+        self._window_samples = grid.span_samples(context.total)
+        self._ready_samples = grid.span_samples(context.chunk + context.right)
+        self._buffer: Waveform = np.empty(2 * self._window_samples, np.float32)
+        self._first = 0  # the stream's sample at buffer[0]
+        self._received = 0  # the stream's sample behind the last one received
+        self._next = 0  # the stream's sample at which the next chunk begins
+        self._ends: deque[int] = deque()  # ends of the segments that are over but not yet consumed
+        self._closed_windows = 0  # windows these segments will still give
+
+    @property
+    def ready_windows(self) -> int:
+        """Windows that can be taken now."""
+        open_samples = self._received - self._open_start
+        if open_samples < self._ready_samples:
+            return self._closed_windows
+        step = self._grid.samples(self._context.chunk)
+        return self._closed_windows + (open_samples - self._ready_samples) // step + 1
+
+    @property
+    def _open_start(self) -> int:
+        """The first sample of the open segment that is in no chunk yet."""
+        return self._ends[-1] if self._ends else self._next
+
+    def append(self, samples: Waveform) -> None:
+        """Take float32 (S,) samples, any S >= 0."""
+        begin = self._received - self._first
+        end = begin + len(samples)
+        if end > len(self._buffer):
+            self._move(extra_samples=len(samples))
+            begin = self._received - self._first
+            end = begin + len(samples)
+        self._buffer[begin:end] = samples
+        self._received += len(samples)
+
+    def flush(self) -> None:
+        """End the segment: its remainder becomes ready, the next sample starts a new grid."""
+        remaining = self._received - self._open_start
+        if remaining:
+            frames = self._grid.covering_frames(remaining)
+            self._closed_windows += -(-frames // self._context.chunk)
+            self._ends.append(self._received)
+
+    finish = flush  # to the samples, the end of the stream is a flush like any other
+
+    def is_ready(self) -> bool:
+        """Whether `next_window` has one to give."""
+        return self._closed_windows > 0 or self._received - self._next >= self._ready_samples
+
+    def next_window(self) -> Window:
+        """The next window; every frame of a segment is a chunk frame of exactly one window."""
+        assert self.is_ready(), (self._received, self._next)
+        grid, full = self._grid, self._context
+        start = self._next
+        left = min(full.left, grid.whole_frames(start))
+        chunk, right, end = full.chunk, full.right, self._received
+        if self._ends:
+            end = self._ends[0]
+            frames = grid.covering_frames(end - start)
+            chunk = min(full.chunk, frames)
+            right = min(full.right, frames - chunk)
+            self._closed_windows -= 1
+        first = start - grid.samples(left)
+        stop = min(end, first + grid.span_samples(left + chunk + right))
+        samples = self._padded(first, stop)
+        self._next = start + grid.samples(chunk)
+        if self._ends and self._next >= end:
+            self._next = self._ends.popleft()
+        if len(self._buffer) > 4 * max(self._window_samples, self._received - self._kept_from):
+            self._move(extra_samples=0)
+        return Window(samples, left, chunk, right, start)
+
+    def _padded(self, first: int, stop: int) -> Waveform:
+        """The stream's samples [first, stop), then zeros up to the size of a window."""
+        samples = self._buffer[first - self._first : stop - self._first]
+        if len(samples) == self._window_samples:
+            return samples.copy()
+        padded = np.zeros(self._window_samples, np.float32)
+        padded[: len(samples)] = samples
+        return padded
+
+    @property
+    def _kept_from(self) -> int:
+        """The first sample that a window to come may need as left context."""
+        return max(self._first, self._next - self._grid.samples(self._context.left))
+
+    def _move(self, extra_samples: int) -> None:
+        """Copy what is still needed into a new buffer with room for `extra_samples` more."""
+        kept_from = self._kept_from
+        kept = self._buffer[kept_from - self._first : self._received - self._first]
+        size = max(self._window_samples, len(kept) + extra_samples)
+        self._buffer = np.empty(2 * size, np.float32)
+        self._buffer[: len(kept)] = kept
+        self._first = kept_from

@@ -1,0 +1,76 @@
+"""Incremental greedy CTC: frames in, tokens out.
+
+Owns the collapse rule (equal neighbours are one token, blanks are none) and its state, the run of
+equal frames in progress. Must not know: text, words, seconds. A left fold, therefore
+fold(x + y) == fold(fold(x), y) for every cut.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+NO_TOKEN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A run of equal ids over frames [start_frame, end_frame), counted from the state's start.
+
+    `log_prob` is the largest log-probability over the run; its exponential is the confidence.
+    """
+
+    id: int
+    start_frame: int
+    end_frame: int
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class CtcState:
+    """What the frames so far leave behind: their number, and the run the last one belongs to."""
+
+    frames: int = 0
+    run_id: int = NO_TOKEN  # NO_TOKEN: the last frame was blank, or there was none
+    run_start_frame: int = 0
+    run_log_prob: float = 0.0
+
+
+def fold(
+    state: CtcState,
+    token_ids: npt.NDArray[np.integer[Any]],
+    log_probs: npt.NDArray[np.float32],
+    blanks: frozenset[int],
+) -> tuple[CtcState, list[Token]]:
+    """Fold frames into the state; returns the new one and the tokens whose runs ended.
+
+    `token_ids` (T,) are the best ids, `log_probs` (T,) theirs; all ids in `blanks` count as blank.
+    The run in progress is not among the tokens: see `open_token`.
+    """
+    ids: list[int] = token_ids.tolist()
+    if state.run_id == NO_TOKEN and blanks.issuperset(ids):
+        return CtcState(state.frames + len(ids)), []
+    tokens: list[Token] = []
+    run_id, run_start, run_log_prob = state.run_id, state.run_start_frame, state.run_log_prob
+    frame = state.frames
+    for token_id, log_prob in zip(ids, log_probs.tolist(), strict=True):
+        if token_id in blanks:
+            token_id = NO_TOKEN
+        if token_id != run_id:
+            if run_id != NO_TOKEN:
+                tokens.append(Token(run_id, run_start, frame, run_log_prob))
+            run_id, run_start, run_log_prob = token_id, frame, log_prob
+        elif log_prob > run_log_prob:
+            run_log_prob = log_prob
+        frame += 1
+    if run_id == NO_TOKEN:
+        return CtcState(frame), tokens
+    return CtcState(frame, run_id, run_start, run_log_prob), tokens
+
+
+def open_token(state: CtcState) -> Token | None:
+    """The token of the run in progress, as if it ended with the last frame folded."""
+    if state.run_id == NO_TOKEN:
+        return None
+    return Token(state.run_id, state.run_start_frame, state.frames, state.run_log_prob)

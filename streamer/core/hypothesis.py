@@ -1,0 +1,84 @@
+"""What the recognizer says: words, and the events that carry them.
+
+Owns the vocabulary between the core and everyone who listens; imports nothing but the standard
+library. Must not know: how words are found or how events travel. All times are seconds of audio
+on the stream's clock: samples received, plus what `Gap` events report as lost.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Reason: TypeAlias = Literal["endpoint", "flush", "length", "end"]
+"""Why an utterance ended: silence, a client's flush, too long, end of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word: text, [start, end) in seconds, geometric mean of its tokens' probabilities."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStart:
+    """The utterance in progress has its first text; `time` is where that text begins."""
+
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The utterance as far as it is decoded: `committed` stands, `tail` may still change.
+
+    `words` covers both. `revision` strictly increases within a stream.
+    """
+
+    utterance: int
+    revision: int
+    committed: str
+    tail: str
+    words: tuple[Word, ...]
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """An utterance's last word on itself; `text` starts with the last committed text."""
+
+    utterance: int
+    text: str
+    words: tuple[Word, ...]
+    start: float
+    end: float
+    confidence: float
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Everything received before the flush `id` is in a final by now."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Audio was lost upstream: `duration` seconds from `start`."""
+
+    start: float
+    duration: float
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The last event of a stream: samples received, finals sent."""
+
+    received: int
+    utterances: int
+
+
+Event: TypeAlias = SpeechStart | Partial | Final | Flushed | Gap | Closed

@@ -1,0 +1,81 @@
+"""What a stream says, and in which order.
+
+Owns the numbering of utterances and revisions and the promises about events: speech starts once
+per utterance and before its text, a partial says something new, committed text only grows and the
+final begins with it. Must not know: samples, frames, endpoint rules.
+"""
+
+from collections.abc import Sequence
+
+from streamer.core.hypothesis import Event, Final, Partial, Reason, SpeechStart, Word
+
+
+class Narrator:
+    """Turns the words of the utterance in progress into events; all times in seconds."""
+
+    def __init__(self) -> None:
+        self.utterances = 0  # finals so far
+        self._revision = 0  # of the last partial
+        self._speech_started = False  # in this utterance
+        self._committed = ""  # of this utterance's last partial
+        self._committed_words = 0
+        self._tail = ""
+        self._events: list[Event] = []
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    def say(self, event: Event) -> None:
+        """An event that concerns no utterance."""
+        self._events.append(event)
+
+    def is_silent(self) -> bool:
+        """Whether nothing of this utterance is on display."""
+        return not (self._committed or self._tail)
+
+    def show(self, committed: Sequence[Word], tail: Sequence[Word], now: float) -> None:
+        """The utterance in progress at `now`; a partial if its text is not what was shown last."""
+        committed_text = self._committed
+        if len(committed) != self._committed_words:
+            committed_text = _text(committed)
+        tail_text = _text(tail)
+        if committed_text == self._committed and tail_text == self._tail:
+            return
+        self._committed, self._tail = committed_text, tail_text
+        self._committed_words = len(committed)
+        self._revision += 1
+        words = (*committed, *tail)
+        start = end = now
+        if words:
+            start, end = words[0].start, words[-1].end
+            self._start_speech(start)
+        self._events.append(
+            Partial(self.utterances, self._revision, committed_text, tail_text, words, start, end)
+        )
+
+    def end(self, words: tuple[Word, ...], reason: Reason, now: float) -> None:
+        """The utterance is over at `now`; a final if it has words."""
+        if not words:
+            self.show((), (), now)  # takes back what lookahead had promised
+            return
+        start, end = words[0].start, words[-1].end
+        self._start_speech(start)
+        confidence = sum(word.confidence for word in words) / len(words)
+        self._events.append(
+            Final(self.utterances, _text(words), words, start, end, confidence, reason)
+        )
+        self.utterances += 1
+        self._speech_started = False
+        self._committed = self._tail = ""
+        self._committed_words = 0
+
+    def _start_speech(self, time: float) -> None:
+        if not self._speech_started:
+            self._speech_started = True
+            self._events.append(SpeechStart(time))
+
+
+def _text(words: Sequence[Word]) -> str:
+    return " ".join(word.word for word in words)

@@ -1,0 +1,78 @@
+"""The synchronous shell over one stream: the reference for every other shell.
+
+Owns the `Model` protocol, the only thing the house asks of a network. Must not know: batches of
+several streams, tasks, torch.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamer.core.chunker import Waveform, Window
+from streamer.core.context import Context, Grid
+from streamer.core.endpoint import EndpointRules
+from streamer.core.hypothesis import Event
+from streamer.core.stream import Frames, Labels, Stream
+
+
+class Model(Protocol):
+    """Windows in, frames out, with a row of state (a slot) per stream."""
+
+    @property
+    def context(self) -> Context:
+        """The geometry of its windows."""
+
+    @property
+    def grid(self) -> Grid:
+        """Its frame grid."""
+
+    @property
+    def labels(self) -> Labels:
+        """What its ids mean."""
+
+    @property
+    def slots(self) -> int:
+        """How many streams it can keep state for: slots 0 to `slots` - 1."""
+
+    def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
+        """The frames of each window; windows[i] is the next one of the stream in slots[i].
+
+        The slots are distinct. If it raises, the state of every slot must be as it was before
+        the call: the caller may run the same windows again, in other company.
+        """
+
+    def reset(self, slots: Sequence[int]) -> None:
+        """Forget the streams in these slots."""
+
+
+class Recognizer:
+    """One stream through one model, in the caller's thread (slot 0).
+
+    For a whole recording, `transcribe`. Incrementally: feed `stream`, then call `decode`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        endpoint: EndpointRules = EndpointRules(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._model = model
+        self.stream = Stream(model.context, model.grid, model.labels, endpoint)
+
+    def transcribe(self, samples: Waveform) -> list[Event]:
+        """All events of one recording: float32 (S,) in [-1, 1] at 16 kHz."""
+        self.reset()
+        self.stream.accept_waveform(samples)
+        self.stream.input_finished()
+        return self.decode()
+
+    def decode(self) -> list[Event]:
+        """Run every window that is ready; returns the events since the last call."""
+        while self.stream.is_ready():
+            (frames,) = self._model.run([0], [self.stream.next_window()])
+            self.stream.accept_frames(frames)
+        return self.stream.take_events()
+
+    def reset(self) -> None:
+        """Begin a new stream."""
+        self._model.reset([0])
+        self.stream.reset()

@@ -1,0 +1,291 @@
+"""One stream of audio, decoded: the sans-I/O heart.
+
+Owns everything that is remembered about one audio source, and the order of its events. Samples go
+in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.core.chunker import Chunker, Waveform, Window
+from streamer.core.context import Context, Grid
+from streamer.core.ctc import CtcState, Token, fold, open_token
+from streamer.core.endpoint import EndpointRules
+from streamer.core.hypothesis import Closed, Event, Flushed, Gap
+from streamer.core.narrator import Narrator
+from streamer.core.utterance import Ended, Letter, Utterance
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the model's ids mean: the text of each (any number of characters), and special ids."""
+
+    tokens: tuple[str, ...]
+    blank: int
+    delimiter: int | None  # between words; None if pauses alone separate them
+    silent: frozenset[int] = frozenset()  # never shown, as good as blank
+
+    def __post_init__(self) -> None:
+        special = {self.blank, *self.silent}
+        if self.delimiter is not None:
+            special.add(self.delimiter)
+        if not special.issubset(range(len(self.tokens))):
+            raise ValueError(
+                f"expected special ids within the {len(self.tokens)} tokens, got {special}"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The model's answer to a window: for its valid frames, left + chunk + right in that order.
+
+    `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities.
+    """
+
+    token_ids: npt.NDArray[np.integer[Any]]
+    log_probs: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Something that happens when all samples before `at` are decoded."""
+
+    at: int
+    what: Literal["gap", "flush", "end"]
+    id: str = ""
+    lost_samples: int = 0
+
+
+@dataclass(slots=True)
+class _State:
+    """All that `reset` forgets."""
+
+    chunker: Chunker
+    utterance: Utterance
+    narrator: Narrator = field(default_factory=Narrator)
+    ctc: CtcState = field(default_factory=CtcState)
+    origin: int = 0  # sample of the stream's clock at which frame 0 of `ctc` begins
+    received: int = 0  # samples
+    decoded: int = 0  # samples in a committed chunk
+    lost: int = 0  # samples in the gaps before the segment being decoded
+    in_flight: Window | None = None
+    marks: deque[_Mark] = field(default_factory=deque)
+    is_finished: bool = False
+    is_done: bool = False
+
+
+class Stream:
+    """The decoding state of one audio source.
+
+    Feed it with `accept_waveform`, `flush`, `report_gap` and `input_finished`; while `is_ready()`,
+    give `next_window()` to a model and its answer to `accept_frames`; any of these may leave
+    events for `take_events`. What is said depends on the samples and on where the flushes and gaps
+    lie between them, not on the size of the packets.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        grid: Grid,
+        labels: Labels,
+        endpoint: EndpointRules = EndpointRules(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._context = context
+        self._grid = grid
+        self._labels = labels
+        self._endpoint = endpoint
+        self._blanks = labels.silent | {labels.blank}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the configuration: a new stream begins."""
+        self._state = _State(Chunker(self._context, self._grid), Utterance(self._endpoint))
+
+    # --- audio in ---------------------------------------------------------------------------------
+
+    def accept_waveform(self, samples: Waveform) -> None:
+        """Take float32 (S,) samples in [-1, 1] at 16 kHz, S >= 0; ValueError for anything else."""
+        state = self._open_state("accept_waveform")
+        _check_waveform(samples)
+        state.chunker.append(samples)
+        state.received += len(samples)
+
+    def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
+        """Finalise what was received so far, then say `Flushed(id)`, and go on."""
+        self._mark(_Mark(self._open_state("flush").received, "flush", id=id))
+
+    def report_gap(self, duration: int) -> None:
+        """`duration` samples were lost here: the stream's clock moves on, as over silence."""
+        if duration < 1:
+            raise ValueError(f"expected a gap of at least 1 sample, got {duration}")
+        self._mark(_Mark(self._open_state("report_gap").received, "gap", lost_samples=duration))
+
+    def input_finished(self) -> None:
+        """No more samples will come: finalise, then say `Closed`. Again: no effect."""
+        if not self._state.is_finished:
+            self._mark(_Mark(self._state.received, "end"))
+            self._state.is_finished = True
+
+    def configure(self, endpoint: EndpointRules) -> None:
+        """Endpoint rules for everything not yet decoded, and for every stream after a reset."""
+        self._endpoint = self._state.utterance.rules = endpoint
+
+    # --- windows out, frames in -------------------------------------------------------------------
+
+    def is_ready(self) -> bool:
+        """Whether `next_window` may be called: a window is ready and none is in flight."""
+        return self._state.in_flight is None and self._state.chunker.is_ready()
+
+    @property
+    def ready_windows(self) -> int:
+        """Windows whose samples are all there, the one in flight not counted."""
+        return self._state.chunker.ready_windows
+
+    def next_window(self) -> Window:
+        """The next window; its frames must come back before the next one is taken."""
+        state = self._state
+        assert state.in_flight is None, ("a window is in flight", state.in_flight.start_sample)
+        state.in_flight = state.chunker.next_window()
+        return state.in_flight
+
+    def accept_frames(self, frames: Frames) -> None:
+        """Fold in the frames of the window in flight."""
+        state = self._state
+        window = state.in_flight
+        assert window is not None, "no window is in flight"
+        valid = (window.left + window.chunk + window.right,)
+        assert frames.token_ids.shape == frames.log_probs.shape == valid, (frames, valid)
+        state.in_flight = None
+        limit = state.marks[0].at if state.marks else state.received
+        state.decoded = min(window.start_sample + self._grid.samples(window.chunk), limit)
+        ahead = window.left + window.chunk
+        chunk = slice(window.left, ahead)
+        self._commit(frames.token_ids[chunk], frames.log_probs[chunk])
+        self._pass_marks()
+        if not state.is_done:
+            self._show(frames.token_ids[ahead:], frames.log_probs[ahead:])
+
+    # --- events out -------------------------------------------------------------------------------
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call, in order."""
+        return self._state.narrator.take_events()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `Closed` was said."""
+        return self._state.is_done
+
+    @property
+    def received_samples(self) -> int:
+        """Samples accepted so far."""
+        return self._state.received
+
+    @property
+    def pending_samples(self) -> int:
+        """Samples accepted but not yet decoded."""
+        return self._state.received - self._state.decoded
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _open_state(self, caller: str) -> _State:
+        if self._state.is_finished:
+            raise ValueError(f"expected no {caller} after input_finished")
+        return self._state
+
+    def _mark(self, mark: _Mark) -> None:
+        self._state.chunker.flush()
+        self._state.marks.append(mark)
+        self._pass_marks()
+
+    def _commit(
+        self, token_ids: npt.NDArray[np.integer[Any]], log_probs: npt.NDArray[np.float32]
+    ) -> None:
+        """Fold chunk frames into the state that stays."""
+        state = self._state
+        state.ctc, tokens = fold(state.ctc, token_ids, log_probs, self._blanks)
+        for token in tokens:
+            self._add(self._letter(token))
+        now = state.decoded + state.lost
+        run = open_token(state.ctc)
+        if run is not None:
+            letter = self._letter(run)
+            if letter.text is None:
+                self._add(letter)  # a delimiter takes effect where it begins
+            else:
+                now = letter.start  # what is being said is not silence
+        self._advance(now)
+
+    def _pass_marks(self) -> None:
+        """Let happen what waits for the samples decoded by now."""
+        state, seconds = self._state, self._grid.seconds
+        while state.marks and state.marks[0].at <= state.decoded:
+            run = open_token(state.ctc)
+            if run is not None:
+                self._add(self._letter(run))
+            mark = state.marks.popleft()
+            now = mark.at + state.lost
+            self._advance(now)
+            if mark.what == "gap":
+                state.narrator.say(Gap(seconds(now), seconds(mark.lost_samples)))
+                state.lost += mark.lost_samples
+                self._advance(now + mark.lost_samples)
+            else:
+                state.narrator.end(state.utterance.end(now), mark.what, seconds(now))
+            if mark.what == "flush":
+                state.narrator.say(Flushed(mark.id))
+            elif mark.what == "end":
+                state.narrator.say(Closed(state.received, state.narrator.utterances))
+                state.is_done = True
+            state.ctc = CtcState()
+            state.origin = mark.at + state.lost
+
+    def _letter(self, token: Token) -> Letter:
+        """A token on the stream's clock; the last frame of a segment may be padded beyond it."""
+        state = self._state
+        start = state.origin + self._grid.samples(token.start_frame)
+        end = state.origin + self._grid.samples(token.end_frame)
+        if state.marks:
+            end = min(end, state.marks[0].at + state.lost)
+        text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
+        return Letter(text, start, end, token.log_prob)
+
+    def _add(self, letter: Letter) -> None:
+        self._end_utterances(self._state.utterance.add(letter))
+
+    def _advance(self, now: int) -> None:
+        self._end_utterances(self._state.utterance.advance(now))
+
+    def _end_utterances(self, ended: list[Ended]) -> None:
+        for words, reason in ended:
+            self._state.narrator.end(words, reason, words[-1].end)
+
+    def _show(
+        self, token_ids: npt.NDArray[np.integer[Any]], log_probs: npt.NDArray[np.float32]
+    ) -> None:
+        """Show the utterance in progress, with lookahead frames folded into a throw-away copy."""
+        state, utterance = self._state, self._state.utterance
+        ctc, tokens = fold(state.ctc, token_ids, log_probs, self._blanks)
+        run = open_token(ctc)
+        if run is not None:
+            tokens.append(run)
+        if tokens or not (utterance.is_blank() and state.narrator.is_silent()):
+            tail = utterance.tail([self._letter(token) for token in tokens])
+            now = self._grid.seconds(state.decoded + state.lost)
+            state.narrator.show(utterance.committed, tail, now)
+
+
+def _check_waveform(samples: Waveform) -> None:
+    if not isinstance(samples, np.ndarray):
+        raise ValueError(f"expected a float32 array, got {type(samples).__name__}")
+    if samples.dtype != np.float32 or samples.ndim != 1:
+        raise ValueError(f"expected float32 (S,), got {samples.dtype} {samples.shape}")
+    if not math.isfinite(np.dot(samples, samples)) and not np.isfinite(samples).all():
+        raise ValueError(
+            f"expected finite samples, got {np.count_nonzero(~np.isfinite(samples))} that are not"
+        )

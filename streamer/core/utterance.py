@@ -1,0 +1,200 @@
+"""The words of the utterance in progress, and where it ends.
+
+Owns spelling (letters become words), what of it is committed, and the cut of an utterance that is
+too long. Counts in samples on the stream's clock. Must not know: frames, windows, events.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+from streamer.core.context import Grid
+from streamer.core.endpoint import EndpointRules, next_endpoint
+from streamer.core.hypothesis import Word
+
+WORD_PAUSE_S = 0.4
+"""A pause this long closes a word: CTC models often emit the delimiter only with the next word."""
+
+LATER_PART = 0.75
+"""An utterance that is too long is cut at a pause behind this fraction of the allowed length."""
+
+Ended: TypeAlias = tuple[tuple[Word, ...], Literal["endpoint", "length"]]
+
+_WORD_PAUSE_SAMPLES = Grid.samples_in(WORD_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A visible token, or the word delimiter (`text` is None), over samples [start, end)."""
+
+    text: str | None
+    start: int
+    end: int
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """The pause before the word `index`, which begins at the sample `word_start`."""
+
+    index: int
+    samples: int
+    word_start: int
+
+
+class Utterance:
+    """Letters in, words out; one object serves all utterances of a stream, one after the other.
+
+    Closed words are committed, with one exception. In the later part of an utterance that grows
+    too long, the words behind its longest pause are held back: they would begin the next
+    utterance, were it cut now.
+    """
+
+    def __init__(self, rules: EndpointRules) -> None:
+        self.rules = rules
+        self._closed: list[Word] = []
+        self._letters: list[Letter] = []  # of the open word
+        self._start = 0  # where the utterance's length is counted from
+        self._last = 0  # end of the last letter
+        self._now = 0  # how far time has advanced
+        self._cut: _Pause | None = None  # the longest pause of the later part
+
+    @property
+    def committed(self) -> Sequence[Word]:
+        """The words that stand."""
+        return self._closed[: self._committed_count()]
+
+    def is_blank(self) -> bool:
+        """Whether nothing is decoded."""
+        return not (self._letters or self._closed)
+
+    def tail(self, upcoming: Sequence[Letter]) -> list[Word]:
+        """The words behind the committed ones if `upcoming` came next; changes nothing."""
+        words = self._closed[self._committed_count() :]
+        letters = self._letters.copy()
+        for letter in upcoming:
+            if letters and _closes(letters[-1], letter):
+                words.append(_spell(letters))
+                letters = []
+            if letter.text is not None:
+                letters.append(letter)
+        if letters:
+            words.append(_spell(letters))
+        return words
+
+    def add(self, letter: Letter) -> list[Ended]:
+        """The next letter; first time advances to its start. Returns the utterances that ended."""
+        ended = self.advance(letter.start)
+        if letter.text is None:
+            self._close_word()
+            return ended
+        if not self._letters:
+            self._note_pause(letter.start)
+        self._letters.append(letter)
+        self._last = letter.end
+        return ended
+
+    def advance(self, now: int) -> list[Ended]:
+        """Let time pass up to the sample `now`. Returns the utterances that ended on the way."""
+        ended: list[Ended] = []
+        while True:
+            at, rule = next_endpoint(
+                self.rules,
+                decoded=not self.is_blank(),
+                start_sample=self._start,
+                last_sample=self._last,
+            )
+            closes_at = self._last + _WORD_PAUSE_SAMPLES
+            if self._letters and closes_at <= min(at, now):
+                self._close_word()
+            elif at > now:
+                break
+            elif rule == "idle":
+                period = at - self._start
+                self._start += (now - self._start) // period * period
+            else:
+                at = max(at, self._now)  # rules may have been tightened behind time's back
+                words = self.end(at) if rule == "endpoint" else self._end_at_pause(at)
+                if words:
+                    ended.append((words, rule))
+        self._now = max(self._now, now)
+        return ended
+
+    def end(self, at: int) -> tuple[Word, ...]:
+        """End the utterance at the sample `at`, begin the next one there; returns its words."""
+        self._close_word()
+        words = tuple(self._closed)
+        self._begin(at, [], [])
+        return words
+
+    def _end_at_pause(self, at: int) -> tuple[Word, ...]:
+        """End the utterance before `at` at its best pause; what follows begins the next one."""
+        if self._cut is None and not self._closed:
+            return self._end_within_word(at)
+        count = self._committed_count(at)
+        words, held = tuple(self._closed[:count]), self._closed[count:]
+        if held:
+            assert self._cut is not None, (count, at)
+            start = self._cut.word_start
+        else:
+            start = self._letters[0].start if self._letters else at
+        self._begin(start, held, self._letters)
+        return words
+
+    def _end_within_word(self, at: int) -> tuple[Word, ...]:
+        """The utterance is one endless word: cut it at its longest pause, never within a letter."""
+        letters = self._letters
+        later = self._later_sample()
+        pauses = [
+            (after.start >= later, after.start - before.end, index)
+            for index, (before, after) in enumerate(pairwise(letters), start=1)
+        ]
+        if not pauses:
+            self._begin(at, [], letters)
+            return ()
+        index = max(pauses)[2]
+        self._begin(letters[index].start, [], letters[index:])
+        return (_spell(letters[:index]),)
+
+    def _begin(self, start: int, closed: list[Word], letters: list[Letter]) -> None:
+        self._start = start
+        self._closed = closed
+        self._letters = letters
+        self._cut = None
+
+    def _close_word(self) -> None:
+        if self._letters:
+            self._closed.append(_spell(self._letters))
+            self._letters = []
+
+    def _note_pause(self, word_start: int) -> None:
+        """A word begins: remember the pause before it if the utterance had better be cut there."""
+        if not self._closed or word_start < self._later_sample():
+            return
+        samples = word_start - self._last
+        if self._cut is None or samples >= self._cut.samples:
+            self._cut = _Pause(len(self._closed), samples, word_start)
+
+    def _later_sample(self) -> int:
+        return self._start + Grid.samples_in(LATER_PART * self.rules.max_utterance_s)
+
+    def _committed_count(self, at: int | None = None) -> int:
+        """Closed words that no cut from `at` (default: now) on would move."""
+        pause = (self._now if at is None else at) - self._last
+        if self._cut is None or (not self._letters and pause >= self._cut.samples):
+            return len(self._closed)
+        return self._cut.index
+
+
+def _closes(last: Letter, following: Letter) -> bool:
+    """Whether `following` ends the word whose last letter is `last`."""
+    return following.text is None or following.start - last.end >= _WORD_PAUSE_SAMPLES
+
+
+def _spell(letters: Sequence[Letter]) -> Word:
+    text = "".join(letter.text or "" for letter in letters)
+    mean_log_prob = sum(letter.log_prob for letter in letters) / len(letters)
+    start, end = Grid.seconds(letters[0].start), Grid.seconds(letters[-1].end)
+    return Word(text, start, end, math.exp(mean_log_prob))
