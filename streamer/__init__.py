@@ -1,0 +1,70 @@
+"""Streaming speech recognition: words while they are being spoken.
+
+The names below are loaded when first used, so that importing the package loads no network library
+and no torch. A file in three lines:
+
+    import streamer
+    for final in streamer.transcribe("talk.wav"):
+        print(f"{final.start:7.2f} {final.text}")
+
+The other ways in are described in `streamer.api`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamer.api import listen, open_engine, recognize, transcribe
+    from streamer.config import Config, EndpointRules, EngineConfig, ModelConfig
+    from streamer.core.hypothesis import (
+        Closed,
+        Event,
+        Final,
+        Flushed,
+        Gap,
+        Partial,
+        SpeechStart,
+        Word,
+    )
+    from streamer.engine.engine import Engine
+    from streamer.engine.session import Session
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "streamer.api": ("listen", "open_engine", "recognize", "transcribe"),
+    "streamer.config": ("Config", "EndpointRules", "EngineConfig", "ModelConfig"),
+    "streamer.core.hypothesis": (
+        "Closed",
+        "Event",
+        "Final",
+        "Flushed",
+        "Gap",
+        "Partial",
+        "SpeechStart",
+        "Word",
+    ),
+    "streamer.engine.engine": ("Engine",),
+    "streamer.engine.session": ("Session",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+# fmt: off
+__all__ = [
+    "Closed", "Config", "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed",
+    "Gap", "ModelConfig", "Partial", "Session", "SpeechStart", "Word",
+    "listen", "open_engine", "recognize", "transcribe",
+]
+# fmt: on
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'streamer' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

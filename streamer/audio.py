@@ -1,0 +1,128 @@
+"""From any PCM to the one form of audio inside the house: float32, mono, 16 kHz.
+
+Owns sample encodings, channel mixing and streamed resampling, for every edge alike. Pure: bytes or
+samples in, samples out. Must not know: files, sockets, sound cards, sessions.
+Letters: S samples, C channels.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from streamer.messages import AudioFormat
+
+Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
+SAMPLE_RATE = 16_000  # Hz, of everything that leaves this file
+
+
+class Resampler:
+    """Resamples one stream; however the input is cut, the output's samples are the same.
+
+    Uses the constant-delay form of soxr: its block form delivers in bursts of up to 115 ms at
+    8 kHz, this one holds back 12 ms (48 kHz) to 30 ms (8 kHz) of the newest audio until `finish`.
+    """
+
+    def __init__(self, source_rate: int) -> None:
+        if source_rate < 1:
+            raise ValueError(f"expected source_rate >= 1 Hz, got {source_rate}")
+        self._stream = (
+            None
+            if source_rate == SAMPLE_RATE
+            else soxr.ResampleStream(source_rate, SAMPLE_RATE, 1, dtype="float32", vr=True)
+        )
+
+    def accept(self, samples: Samples) -> Samples:
+        """Take (S,) samples at the source rate, give those that are ready at 16 kHz."""
+        if self._stream is None:
+            return samples
+        return np.asarray(self._stream.resample_chunk(samples), np.float32)
+
+    def finish(self) -> Samples:
+        """Give what was held back; nothing may be accepted afterwards."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        return np.asarray(rest, np.float32)
+
+
+class PcmDecoder:
+    """Decodes one stream of PCM bytes, cut anywhere; an incomplete sample waits for its rest.
+
+    Non-finite samples become silence and the others are clipped to [-1, 1]: a broken client
+    spoils its own words only. `replaced` counts the non-finite ones.
+    """
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self.replaced = 0
+        self._audio = audio
+        self._carry = b""  # an incomplete sample of all channels, < 32 bytes
+        self._resampler = Resampler(audio.sample_rate)
+
+    @property
+    def leftover_bytes(self) -> int:
+        """Bytes of a sample that never became complete."""
+        return len(self._carry)
+
+    def accept(self, data: bytes | memoryview) -> Samples:
+        """Take any number of bytes, give the 16 kHz mono samples (S,) that are ready."""
+        data = self._carry + bytes(data)
+        whole = len(data) - len(data) % bytes_per_sample(self._audio)
+        self._carry = data[whole:]
+        samples = _decoded(data[:whole], self._audio.encoding)
+        finite = np.isfinite(samples)
+        if not finite.all():
+            self.replaced += int(samples.size - finite.sum())
+            samples = np.where(finite, samples, np.float32(0))
+        mono = mix(samples.reshape(-1, self._audio.channels))
+        return self._resampler.accept(np.clip(mono, -1.0, 1.0, dtype=np.float32))
+
+    def finish(self) -> Samples:
+        """Give what the resampler held back; nothing may be accepted afterwards."""
+        return self._resampler.finish()
+
+
+def bytes_per_sample(audio: AudioFormat) -> int:
+    """Bytes of one sample of all channels."""
+    return _DTYPES[audio.encoding].itemsize * audio.channels
+
+
+def mix(samples: npt.NDArray[np.float32]) -> Samples:
+    """Mean over the channels: (S, C) to (S,)."""
+    return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "pcm_s16le": np.dtype("<i2"),
+    "pcm_f32le": np.dtype("<f4"),
+    "mulaw": np.dtype("u1"),
+    "alaw": np.dtype("u1"),
+}
+
+
+def _decoded(data: bytes, encoding: str) -> npt.NDArray[np.float32]:
+    values: npt.NDArray[Any] = np.frombuffer(data, _DTYPES[encoding])
+    if encoding in _G711:
+        return np.take(_G711[encoding], values)
+    scale = 32768 if encoding == "pcm_s16le" else 1
+    return values.astype(np.float32) / np.float32(scale)
+
+
+def _mulaw_table() -> Samples:
+    """G.711 μ-law: sign, three bits of exponent, four of mantissa, all inverted."""
+    code = ~np.arange(256, dtype=np.uint8)
+    magnitude = ((code & 0x0F).astype(np.int32) * 8 + 0x84) << ((code & 0x70) >> 4)
+    return (np.where(code & 0x80, 0x84 - magnitude, magnitude - 0x84) / 32768).astype(np.float32)
+
+
+def _alaw_table() -> Samples:
+    """G.711 A-law: sign, three bits of exponent, four of mantissa, even bits inverted."""
+    code = np.arange(256, dtype=np.uint8) ^ np.uint8(0x55)
+    exponent = ((code & 0x70) >> 4).astype(np.int32)
+    mantissa = (code & 0x0F).astype(np.int32) * 16 + 8
+    magnitude = np.where(exponent == 0, mantissa, (mantissa + 0x100) << np.maximum(exponent - 1, 0))
+    return (np.where(code & 0x80, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+_G711 = {"mulaw": _mulaw_table(), "alaw": _alaw_table()}
