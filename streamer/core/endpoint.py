@@ -28,6 +28,9 @@ class EndpointRules:
                 raise ValueError(f"expected {field.name} > 0 and finite, got {value}")
 
 
+DEFAULT_RULES = EndpointRules()
+
+
 def next_endpoint(
     rules: EndpointRules, *, decoded: bool, start_sample: int, last_sample: int
 ) -> tuple[int, Literal["idle", "endpoint", "length"]]:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
-from streamer.core.endpoint import EndpointRules
+from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.hypothesis import Event
 from streamer.core.stream import Frames, Labels, Stream
 
@@ -50,11 +50,7 @@ class Recognizer:
     For a whole recording, `transcribe`. Incrementally: feed `stream`, then call `decode`.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        endpoint: EndpointRules = EndpointRules(),  # noqa: B008 (frozen)
-    ) -> None:
+    def __init__(self, model: Model, endpoint: EndpointRules = DEFAULT_RULES) -> None:
         self._model = model
         self.stream = Stream(model.context, model.grid, model.labels, endpoint)
 

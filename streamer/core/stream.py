@@ -4,7 +4,6 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
-import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from streamer.core.chunker import Chunker, Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.ctc import CtcState, Token, fold, open_token
-from streamer.core.endpoint import EndpointRules
+from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
 from streamer.core.narrator import Narrator
 from streamer.core.utterance import Ended, Letter, Utterance
@@ -93,7 +92,7 @@ class Stream:
         context: Context,
         grid: Grid,
         labels: Labels,
-        endpoint: EndpointRules = EndpointRules(),  # noqa: B008 (frozen)
+        endpoint: EndpointRules = DEFAULT_RULES,
     ) -> None:
         self._context = context
         self._grid = grid
@@ -285,7 +284,7 @@ def _check_waveform(samples: Waveform) -> None:
         raise ValueError(f"expected a float32 array, got {type(samples).__name__}")
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise ValueError(f"expected float32 (S,), got {samples.dtype} {samples.shape}")
-    if not math.isfinite(np.dot(samples, samples)) and not np.isfinite(samples).all():
+    if not np.isfinite(samples).all():
         raise ValueError(
             f"expected finite samples, got {np.count_nonzero(~np.isfinite(samples))} that are not"
         )

@@ -1,0 +1,78 @@
+"""A model that can be predicted: every frame's token is written into the frame's own samples.
+
+`audio(ids)` writes tokens into samples, `speak(text)` spells a text; `FakeModel` reads them back.
+A token's id is the whole part of sample * SCALE, its log-probability minus the fraction, the same
+over all samples of its frame: so the transcript of any audio is known, whatever the windows.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.core.chunker import Waveform, Window
+from streamer.core.context import Context, Grid
+from streamer.core.stream import Frames, Labels
+
+SCALE = 64
+BLANK, DELIMITER = 0, 1
+CONTEXT, GRID = Context(left=0, chunk=16, right=0), Grid()
+LABELS = Labels(("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'"), BLANK, DELIMITER)
+
+
+def audio(
+    ids: Iterable[int], log_probs: Iterable[float] | None = None, hop_samples: int = 320
+) -> Waveform:
+    """One hop of samples per frame; log-probabilities in (-1, 0], multiples of 1/64 to be exact."""
+    values = np.array(list(ids), np.float32)
+    if log_probs is not None:
+        values -= np.array(list(log_probs), np.float32)
+    return np.repeat(values / np.float32(SCALE), hop_samples)
+
+
+def speak(
+    text: str, letter_frames: int = 2, pause_frames: int = 1, hop_samples: int = 320
+) -> Waveform:
+    """The text as audio: each letter a run of frames and a pause, each space a delimiter."""
+    ids: list[int] = []
+    for letter in text:
+        ids += [DELIMITER if letter == " " else LABELS.tokens.index(letter)] * letter_frames
+        ids += [BLANK] * pause_frames
+    return audio(ids, hop_samples=hop_samples)
+
+
+def silence(seconds: float) -> Waveform:
+    return np.zeros(Grid.samples_in(seconds), np.float32)
+
+
+def read_frames(samples: Waveform, hop_samples: int) -> Frames:
+    """What the model hears in samples whose grid starts at the first one."""
+    values = samples[::hop_samples] * np.float32(SCALE)
+    ids: npt.NDArray[np.int64] = np.floor(values).astype(np.int64)
+    return Frames(ids, (ids - values).astype(np.float32))
+
+
+class FakeModel:
+    def __init__(
+        self,
+        context: Context = CONTEXT,
+        grid: Grid = GRID,
+        labels: Labels = LABELS,
+        slots: int = 1,
+    ) -> None:
+        self.context = context
+        self.grid = grid
+        self.labels = labels
+        self.slots = slots
+
+    def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
+        assert len(set(slots)) == len(slots) == len(windows), (slots, windows)
+        assert all(0 <= slot < self.slots for slot in slots), slots
+        return [self.read(window) for window in windows]
+
+    def read(self, window: Window) -> Frames:
+        valid_samples = self.grid.samples(window.left + window.chunk + window.right)
+        return read_frames(window.samples[:valid_samples], self.grid.hop_samples)
+
+    def reset(self, slots: Sequence[int]) -> None:
+        assert all(0 <= slot < self.slots for slot in slots), slots
