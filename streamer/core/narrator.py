@@ -78,4 +78,4 @@ class Narrator:
 
 
 def _text(words: Sequence[Word]) -> str:
-    return " ".join(word.word for word in words)
+    return " ".join([word.word for word in words])

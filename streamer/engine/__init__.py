@@ -1,0 +1,1 @@
+"""Many streams on one device: the batching loop, its scheduler, the sessions around streams."""

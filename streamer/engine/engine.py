@@ -1,0 +1,257 @@
+"""The loop that batches the windows of all sessions through one model.
+
+Owns admission, the slots of the model and the one thread that may touch it. Must not know: what
+the model is made of, where audio comes from, where events go.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from streamer.core.chunker import Window
+from streamer.core.context import Grid
+from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.recognizer import Model
+from streamer.core.stream import Frames, Stream
+from streamer.engine.scheduler import Scheduler
+from streamer.engine.session import Session, SessionError
+
+RETRY_AFTER_S = 2.0
+"""When a refused client may try again: nobody knows when a session will end."""
+
+_log = logging.getLogger(__name__)
+
+
+class CapacityError(Exception):
+    """No session can be opened now; `retry_after_s` is when to try again."""
+
+    def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
+        super().__init__(f"{message}; try again in {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A batch and what became of it: frames, or why there are none."""
+
+    batch: list[Session]
+    results: list[Frames | Exception]
+
+
+class Engine:
+    """Sessions in, one model, one device thread: `async with Engine(...) as engine`.
+
+    Leaving the block closes the engine: every session is finished, and what it sent is decoded.
+    An exception in the block aborts the sessions instead.
+
+    At its limits: `max_sessions` open sessions (at most the model's slots), more are refused with
+    CapacityError; `max_batch` windows in a step; `max_backlog_s` seconds of undecoded audio in a
+    session, then its `send` waits.
+    """
+
+    def __init__(
+        self, model: Model, *, max_sessions: int, max_batch: int, max_backlog_s: float = 10.0
+    ) -> None:
+        if not 1 <= max_sessions <= model.slots:
+            raise ValueError(
+                f"expected max_sessions from 1 to the model's {model.slots} slots, "
+                f"got {max_sessions}"
+            )
+        latency_s = model.context.latency_s(model.grid)
+        if max_backlog_s < latency_s:
+            raise ValueError(
+                f"expected max_backlog_s to hold a window ({latency_s} s), got {max_backlog_s}"
+            )
+        self._model = model
+        self._max_backlog_samples = Grid.samples_in(max_backlog_s)
+        self._scheduler: Scheduler[Session] = Scheduler(max_batch)
+        self._sessions: set[Session] = set()
+        self._max_sessions = max_sessions
+        self._free_slots = list(reversed(range(max_sessions)))
+        self._slots_to_reset: list[int] = []
+        self._refusal: str | None = "the engine is not running"
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()  # no sessions
+        self._idle.set()
+        self._is_closing = False
+        self._tasks = asyncio.TaskGroup()
+        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions that hold a slot."""
+        return len(self._sessions)
+
+    def open_session(self, endpoint: EndpointRules | None = None) -> Session:
+        """A new session in a slot of its own; CapacityError if there is none to be had."""
+        if self._refusal is not None:
+            raise CapacityError(self._refusal)
+        if not self._free_slots:
+            raise CapacityError(f"all {self._max_sessions} sessions are taken")
+        model = self._model
+        stream = Stream(model.context, model.grid, model.labels, endpoint or DEFAULT_RULES)
+        slot = self._free_slots.pop()
+        self._slots_to_reset.append(slot)
+        session = Session(self, stream, slot, self._max_backlog_samples)
+        self._sessions.add(session)
+        self._idle.clear()
+        return session
+
+    def ready(self, session: Session, deadline: float) -> None:
+        """Called by a session when a window of it is ready and none is in flight."""
+        self._scheduler.add(session, deadline)
+        self._work.set()
+
+    def left(self, session: Session) -> None:
+        """Called by a session when it is over; its slot waits for the step it is part of."""
+        self._scheduler.discard(session)
+        if not self._scheduler.is_in_flight(session):
+            self._give_back(session)
+
+    def _give_back(self, session: Session) -> None:
+        self._sessions.remove(session)
+        self._free_slots.append(session.slot)
+        if not self._sessions:
+            self._idle.set()
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        self._server = self._tasks.create_task(self._serve(), name="engine")
+        self._refusal = None
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                await self.close()
+        finally:
+            self._server.cancel()
+            try:
+                await self._tasks.__aexit__(None, None, None)
+            finally:
+                self._stop()  # a loop that was cancelled before its first step has not
+                await asyncio.to_thread(self._device.shutdown)  # waits for the step in flight
+
+    async def drain(self, deadline_s: float | None = None) -> None:
+        """Open no more sessions and wait until those that are open have come to their end.
+
+        After `deadline_s` seconds the remaining ones are finished: they take no more input, but
+        what they took is decoded and its finals and `Closed` are queued for their readers.
+        """
+        self._refusal = self._refusal or "the engine is shutting down"
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for session in tuple(self._sessions):
+                await session.finish()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Finish every session now; returns when all that was sent is decoded."""
+        await self.drain(deadline_s=0)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Wait for ready windows, choose, run, hand back; the last while the next step runs."""
+        done: _Step | None = None
+        try:
+            while True:
+                batch = self._scheduler.next_batch()
+                running = self._launch(batch) if batch else None
+                if done is not None:
+                    self._hand_back(done)
+                    done = None
+                if running is not None:
+                    done = _Step(batch, await running)
+                elif not self._work.is_set():
+                    await self._work.wait()
+                self._work.clear()
+        finally:
+            self._stop()
+
+    def _launch(self, batch: list[Session]) -> asyncio.Future[list[Frames | Exception]]:
+        """Start a step in the device thread; slots of new sessions are reset before it."""
+        resets, self._slots_to_reset = self._slots_to_reset, []
+        slots = [session.slot for session in batch]
+        windows = [session.take_window() for session in batch]
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._device, _step, self._model, resets, slots, windows)
+
+    def _hand_back(self, step: _Step) -> None:
+        self._scheduler.done(step.batch)
+        for session, result in zip(step.batch, step.results, strict=True):
+            if session.is_over:  # left while the step ran
+                self._give_back(session)
+            elif isinstance(result, Exception):
+                _fail(session, result)
+            else:
+                try:
+                    session.accept_frames(result)
+                except Exception as error:  # a fault of one session must not stop the others
+                    _fail(session, error)
+
+    def _stop(self) -> None:
+        """The loop has ended, whatever the reason: nobody may wait for it any longer.
+
+        Again: no effect.
+        """
+        self._refusal = "the engine has stopped"
+        self._scheduler.done(self._sessions)
+        for session in tuple(self._sessions):
+            if session.is_over:
+                self._give_back(session)
+            else:
+                session.fail(SessionError("engine", "the engine has stopped"))
+
+
+def _fail(session: Session, cause: Exception) -> None:
+    _log.error("a session failed in slot %d", session.slot, exc_info=cause)
+    error = SessionError("engine", "the recognizer failed on this session")
+    error.__cause__ = cause
+    session.fail(error)
+
+
+def _step(
+    model: Model, resets: Sequence[int], slots: Sequence[int], windows: Sequence[Window]
+) -> list[Frames | Exception]:
+    """One trip to the device thread: a result for each window."""
+    if resets:
+        model.reset(resets)
+    results = _run(model, slots, windows)
+    frames = [result for result in results if isinstance(result, Frames)]
+    if not frames or np.isfinite(np.concatenate([f.log_probs for f in frames])).all():
+        return results
+    return [
+        FloatingPointError("the model returned log-probabilities that are not finite")
+        if isinstance(result, Frames) and not np.isfinite(result.log_probs).all()
+        else result
+        for result in results
+    ]
+
+
+def _run(model: Model, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames | Exception]:
+    """Run a batch; if the model raises, find the windows it raises on by halving the batch.
+
+    Sound because a model that raises leaves the state of every slot as it was (see `Model.run`).
+    """
+    try:
+        frames = model.run(slots, windows)
+    except Exception as error:
+        if len(slots) == 1:
+            return [error]
+        half = len(slots) // 2
+        head = _run(model, slots[:half], windows[:half])
+        return head + _run(model, slots[half:], windows[half:])
+    assert len(frames) == len(windows), (len(frames), len(windows))
+    return list(frames)

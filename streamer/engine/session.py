@@ -1,0 +1,273 @@
+"""The awaitable face of one stream, and the bounded outboxes of those who listen to it.
+
+Owns back-pressure in both directions and the ways a session ends. Must not know: batches, the
+device, the outside world.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from itertools import repeat
+from typing import Literal, Protocol, Self, TypeAlias
+
+from streamer.core.chunker import Waveform, Window
+from streamer.core.endpoint import EndpointRules
+from streamer.core.hypothesis import Event, Partial
+from streamer.core.stream import Frames, Stream
+
+ErrorCode: TypeAlias = Literal["engine", "too_slow", "closed"]
+
+
+class SessionError(Exception):
+    """A session ended before its `Closed` event.
+
+    `code`: "engine" (the model failed on it, or the engine stopped), "too_slow" (nobody took its
+    events), "closed" (it was left, or is used after its end).
+    """
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Outbox:
+    """Events on their way to one sink, in order. `put` never waits; one task reads by iterating.
+
+    At its limits: a newer partial replaces one that is still here; everything else queues, up to
+    `max_events`, and one event more fails the outbox: what it holds is dropped, and its reader
+    gets SessionError("too_slow").
+    """
+
+    def __init__(self, max_events: int = 512) -> None:
+        self._max_events = max_events
+        self._events: deque[Event] = deque()
+        self._partial: Partial | None = None  # the one in `_events`
+        self._end: SessionError | Literal["closed"] | None = None
+        self._changed = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        """Queue an event; no effect after the end."""
+        if self._end is not None:
+            return
+        if isinstance(event, Partial):
+            if self._partial is not None:
+                self._events.remove(self._partial)
+            self._partial = event
+        if len(self._events) >= self._max_events:
+            self._events.clear()
+            self._partial = None
+            self.fail(SessionError("too_slow", f"{self._max_events} events were not taken"))
+            return
+        self._events.append(event)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Nothing more will come: the iteration ends behind the last event."""
+        self._stop("closed")
+
+    def fail(self, error: SessionError) -> None:
+        """Nothing more will come: the iteration raises `error` behind the last event."""
+        self._stop(error)
+
+    def _stop(self, end: SessionError | Literal["closed"]) -> None:
+        if self._end is None:
+            self._end = end
+            self._changed.set()
+
+    @property
+    def error(self) -> SessionError | None:
+        """Why it failed, if it did."""
+        return self._end if isinstance(self._end, SessionError) else None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._end is not None:
+                if isinstance(self._end, SessionError):
+                    raise self._end
+                raise StopAsyncIteration
+            self._changed.clear()
+            await self._changed.wait()
+        event = self._events.popleft()
+        if event is self._partial:
+            self._partial = None
+        return event
+
+
+class Host(Protocol):
+    """What a session asks of its engine."""
+
+    def ready(self, session: "Session", deadline: float) -> None:
+        """The session has a window ready since `deadline` (loop time), and none in flight."""
+
+    def left(self, session: "Session") -> None:
+        """The session is over; said once."""
+
+
+class Session:
+    """One stream in the engine: `await send(samples)`, `async for event in session`.
+
+    One task sends, another may take the events. Leaving the `async with` block before the
+    `Closed` event aborts the session. The slot is given back as soon as the session is over;
+    events that are queued by then can still be taken.
+
+    At its limits: undecoded audio beyond `max_backlog_samples` makes `send` wait; a session whose
+    outboxes have all failed is over.
+    """
+
+    def __init__(self, host: Host, stream: Stream, slot: int, max_backlog_samples: int) -> None:
+        self.slot = slot
+        self._host = host
+        self._stream = stream
+        self._max_backlog_samples = max_backlog_samples
+        self._now = asyncio.get_running_loop().time
+        self._deadlines: deque[float] = deque()  # of the ready windows
+        self._outbox = Outbox()
+        self._outboxes = [self._outbox]  # those that did not fail
+        self._room = asyncio.Event()
+        self._is_finished = False  # no more input
+        self._over: SessionError | None = None  # what a call after the end raises
+
+    # --- for the owner of the audio ---------------------------------------------------------------
+
+    async def send(self, samples: Waveform) -> None:
+        """Take float32 (S,) samples in [-1, 1] at 16 kHz, any S; waits only for room.
+
+        Raises ValueError for bad samples, SessionError if the session is finished or over.
+        """
+        while len(samples) > (room := self._free_samples()):
+            if room:
+                self._accept(samples[:room])
+                samples = samples[room:]
+            else:
+                self._room.clear()
+                await self._room.wait()
+        self._accept(samples)
+
+    async def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
+        """Finalise what was sent so far; the event `Flushed(id)` follows. Does not wait for it."""
+        self._check_input()
+        self._stream.flush(id)
+        self._announce()
+
+    async def finish(self) -> None:
+        """No more input will come; `Closed` follows. Does not wait for it. Again: no effect."""
+        if not (self._is_finished or self.is_over):
+            self._is_finished = True
+            self._room.set()  # a sender that still waits is told
+            self._stream.input_finished()
+            self._announce()
+
+    def configure(self, endpoint: EndpointRules) -> None:
+        """Endpoint rules for everything not yet decoded."""
+        self._check_input()
+        self._stream.configure(endpoint)
+
+    def report_gap(self, duration: int) -> None:
+        """`duration` samples were lost between what was sent and what will be."""
+        self._check_input()
+        self._stream.report_gap(duration)
+        self._announce()
+
+    def abort(self) -> None:
+        """Leave at once: what is not decoded is dropped. No effect if the session is over."""
+        self.fail(SessionError("closed", "the session was aborted"))
+
+    @property
+    def received_samples(self) -> int:
+        """Samples accepted so far."""
+        return self._stream.received_samples
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come, except events that are queued already."""
+        return self._over is not None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.abort()
+
+    # --- for those who listen ---------------------------------------------------------------------
+
+    def events(self) -> AsyncIterator[Event]:
+        """The events, for one reader; ends after `Closed` or raises SessionError."""
+        return self._outbox
+
+    __aiter__ = events
+
+    def add_outbox(self) -> Outbox:
+        """Another sink, for the events from now on."""
+        self._check_input()
+        outbox = Outbox()
+        self._outboxes.append(outbox)
+        return outbox
+
+    # --- for the engine ---------------------------------------------------------------------------
+
+    def take_window(self) -> Window:
+        """The next window, from now on in flight."""
+        self._deadlines.popleft()
+        return self._stream.next_window()
+
+    def accept_frames(self, frames: Frames) -> None:
+        """The frames of the window in flight."""
+        self._stream.accept_frames(frames)
+        self._room.set()
+        self._announce()
+
+    def fail(self, error: SessionError) -> None:
+        """End with `error` behind the events queued so far; no effect if the session is over."""
+        if not self.is_over:
+            for outbox in self._outboxes:
+                outbox.fail(error)
+            self._leave(error)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _check_input(self) -> None:
+        if self._over is not None:
+            raise self._over
+        if self._is_finished:
+            raise SessionError("closed", "the session was finished and takes no more input")
+
+    def _free_samples(self) -> int:
+        self._check_input()
+        return self._max_backlog_samples - self._stream.pending_samples
+
+    def _accept(self, samples: Waveform) -> None:
+        self._stream.accept_waveform(samples)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Pass on what the last call has brought about: ready windows, events, the end."""
+        new_windows = self._stream.ready_windows - len(self._deadlines)
+        if new_windows:
+            self._deadlines.extend(repeat(self._now(), new_windows))
+        events = self._stream.take_events()
+        if events:
+            self._publish(events)
+        if self._over is None and self._stream.is_ready():
+            self._host.ready(self, self._deadlines[0])
+
+    def _publish(self, events: list[Event]) -> None:
+        for outbox in self._outboxes:
+            for event in events:
+                outbox.put(event)
+        failed = [outbox.error for outbox in self._outboxes if outbox.error is not None]
+        if self._stream.is_done:
+            for outbox in self._outboxes:
+                outbox.close()
+            self._leave(SessionError("closed", "the session has come to its end"))
+        elif failed:
+            self._outboxes = [outbox for outbox in self._outboxes if outbox.error is None]
+            if not self._outboxes:
+                self._leave(failed[-1])
+
+    def _leave(self, over: SessionError) -> None:
+        self._over = over
+        self._room.set()
+        self._host.left(self)
