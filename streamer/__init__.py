@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         SpeechStart,
         Word,
     )
+    from streamer.edges.microphone import Microphone
     from streamer.engine.engine import Engine
     from streamer.engine.session import Session
 
@@ -44,6 +45,7 @@ _HOMES = {
         "SpeechStart",
         "Word",
     ),
+    "streamer.edges.microphone": ("Microphone",),
     "streamer.engine.engine": ("Engine",),
     "streamer.engine.session": ("Session",),
 }
@@ -52,7 +54,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 # fmt: off
 __all__ = [
     "Closed", "Config", "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed",
-    "Gap", "ModelConfig", "Partial", "Session", "SpeechStart", "Word",
+    "Gap", "Microphone", "ModelConfig", "Partial", "Session", "SpeechStart", "Word",
     "listen", "open_engine", "recognize", "transcribe",
 ]
 # fmt: on

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
+from streamer.core.context import SAMPLE_RATE
 from streamer.messages import AudioFormat
 
+__all__ = ["SAMPLE_RATE", "PcmDecoder", "Resampler", "Samples", "bytes_per_sample", "mix"]
+
 Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
-SAMPLE_RATE = 16_000  # Hz, of everything that leaves this file
 
 
 class Resampler:

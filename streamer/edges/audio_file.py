@@ -35,6 +35,13 @@ class AudioFileError(Exception):
     """Something that is no usable audio, in one sentence for the user."""
 
 
+class _Sequential(soundfile.SoundFile):  # type: ignore[misc]  # the library is not typed
+    """Reads straight on: soundfile seeks after every read where it can, which breaks MP3."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class AudioFile:
     """An open audio file; `with AudioFile(path) as file: for block in file.blocks(): …`.
 
@@ -54,7 +61,7 @@ class AudioFile:
                 raise AudioFileError(f"{self.name} is empty")
             if not regular:
                 descriptor = self._from_pipe(descriptor)
-            self._file = soundfile.SoundFile(descriptor, closefd=True)
+            self._file = _Sequential(descriptor, closefd=True)
         except soundfile.SoundFileError as error:
             self.interrupt()
             raise AudioFileError(

@@ -161,19 +161,26 @@ class Microphone:
 
 def devices() -> list[InputDevice]:
     """All input devices; raises MicrophoneError when PortAudio is missing."""
-    sd = _sounddevice()
-    default = sd.default.device[0]
-    return [
-        InputDevice(
-            info["index"],
-            info["name"],
-            info["max_input_channels"],
-            round(info["default_samplerate"]),
-            info["index"] == default,
-        )
-        for info in sd.query_devices()
-        if info["max_input_channels"] > 0
-    ]
+    return [_described(info) for info in _sounddevice().query_devices() if _can_hear(info)]
+
+
+def find(device: int | str | None) -> InputDevice:
+    """The device that `Microphone(device)` would open; raises MicrophoneError as it does."""
+    return _described(_device_info(device))
+
+
+def _can_hear(info: Any) -> bool:
+    return bool(info["max_input_channels"] > 0)
+
+
+def _described(info: Any) -> InputDevice:
+    return InputDevice(
+        info["index"],
+        info["name"],
+        info["max_input_channels"],
+        round(info["default_samplerate"]),
+        info["index"] == _sounddevice().default.device[0],
+    )
 
 
 def _device_info(device: int | str | None) -> Any:

@@ -1,0 +1,1 @@
+"""Programs that use the recognizer, to run or to copy. None of them loads torch."""

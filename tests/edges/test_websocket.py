@@ -1,0 +1,432 @@
+"""The websocket server: real sockets, the fake model, every way a client can behave."""
+
+import asyncio
+import itertools
+import socket as sockets
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from streamer import messages as m
+from streamer.config import ServerConfig
+from streamer.core.chunker import Window
+from streamer.core.stream import Frames
+from streamer.edges.websocket import ListenError
+from tests.fakes import LABELS, FakeModel, silence, speak
+from tests.serving import errors, finals, in_loop, pcm, said, said_to, service
+
+START, STOP = m.encode(m.Start()), m.encode(m.Stop())
+LAMP = pcm(speak("turn on the lamp"))
+
+
+@in_loop
+async def test_a_conversation() -> None:
+    async with service() as running:
+        heard, code = await said_to(running.url, START, LAMP, STOP)
+    assert code == 1000
+    ready, *rest, closed = heard
+    assert isinstance(ready, m.Ready)
+    assert (ready.model, ready.sample_rate, ready.latency_ms) == ("fake", 16_000, 335)
+    assert ready.limits == m.Limits(1 << 20, 16 << 10, 1_000)
+    assert closed == m.Closed(received=len(LAMP) // 2, utterances=1)
+    assert finals(rest) == ["turn on the lamp"]
+    assert any(isinstance(each, m.SpeechStart) for each in rest)
+    partials = [each for each in rest if isinstance(each, m.Partial)]
+    assert all(a.revision < b.revision for a, b in itertools.pairwise(partials))
+    (final,) = [each for each in rest if isinstance(each, m.Final)]
+    assert [word.word for word in final.words] == ["turn", "on", "the", "lamp"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 4_001), min_size=1, max_size=40))
+def test_any_packets_give_the_same_transcript(sizes: list[int]) -> None:
+    edges = [0, *np.minimum(np.cumsum(sizes), len(LAMP)).tolist(), len(LAMP)]
+    packets = [LAMP[a:b] for a, b in itertools.pairwise(edges)]
+
+    @in_loop
+    async def scenario() -> None:
+        async with service() as running:
+            heard, code = await said_to(running.url, START, *packets, STOP)
+        assert (finals(heard), code) == (["turn on the lamp"], 1000)
+        assert errors(heard) == []
+
+    scenario()
+
+
+@in_loop
+async def test_several_clients_at_once_hear_their_own_words() -> None:
+    texts = ["one", "two words", "three more words", "four"]
+    async with service() as running:
+        streams = (said_to(running.url, START, pcm(speak(text)), STOP) for text in texts)
+        heard = await asyncio.gather(*streams)
+    assert [finals(messages) for messages, _ in heard] == [[text] for text in texts]
+
+
+@in_loop
+async def test_acks_come_at_least_every_half_second_of_audio() -> None:
+    async with service() as running:
+        heard, _ = await said_to(running.url, START, pcm(silence(3.0)), STOP)
+        packets = [pcm(silence(0.02))] * 150
+        heard_in_packets, _ = await said_to(running.url, START, *packets, STOP)
+    for each in (heard, heard_in_packets):
+        acks = [0, *(ack.received for ack in each if isinstance(ack, m.Ack)), 48_000]
+        assert all(0 <= b - a <= 8_000 for a, b in itertools.pairwise(acks))
+
+
+@in_loop
+async def test_flush_gives_the_final_and_then_its_id() -> None:
+    async with service() as running, connect(running.url) as socket:
+        for each in (START, pcm(speak("so")), m.encode(m.Flush("a"))):
+            await socket.send(each)
+        heard = []
+        while not heard or not isinstance(heard[-1], m.Flushed):
+            heard.append(m.decode_server(await socket.recv(decode=True)))
+        assert heard[-1] == m.Flushed("a")
+        assert finals(heard) == ["so"]
+        for each in (pcm(speak("it goes on")), STOP):
+            await socket.send(each)
+        rest, code = await said(socket)
+    assert (finals(rest), code) == (["it goes on"], 1000)
+
+
+@in_loop
+async def test_endpoint_rules_of_start_and_configure() -> None:
+    quick = m.encode(m.Start(endpoint=m.EndpointPatch(silence_ms=200)))
+    slow = m.encode(m.Configure(endpoint=m.EndpointPatch(silence_ms=5_000)))
+    spoken = pcm(np.concatenate([speak("one"), silence(0.5)]))
+    async with service() as running:
+        heard, _ = await said_to(running.url, quick, spoken, spoken, STOP)
+        assert finals(heard) == ["one", "one"]
+        heard, _ = await said_to(running.url, quick, slow, spoken, spoken, STOP)
+        assert finals(heard) == ["one one"]
+
+
+@in_loop
+async def test_partials_and_words_can_be_left_out() -> None:
+    start = m.encode(m.Start(partials=False, words=False))
+    async with service() as running:
+        heard, _ = await said_to(running.url, start, LAMP, STOP)
+    assert not any(isinstance(each, m.Partial) for each in heard)
+    (final,) = [each for each in heard if isinstance(each, m.Final)]
+    assert (final.text, final.words) == ("turn on the lamp", ())
+
+
+@in_loop
+async def test_other_encodings() -> None:
+    samples = speak("turn on the lamp")
+    floats = m.encode(m.Start(m.AudioFormat("pcm_f32le")))
+    stereo = m.encode(m.Start(m.AudioFormat("pcm_s16le", channels=2)))
+    narrow = m.encode(m.Start(m.AudioFormat("mulaw", 8_000)))
+    async with service() as running:
+        heard, _ = await said_to(running.url, floats, samples.astype("<f4").tobytes(), STOP)
+        assert finals(heard) == ["turn on the lamp"]
+        heard, _ = await said_to(running.url, stereo, pcm(np.repeat(samples, 2)), STOP)
+        assert finals(heard) == ["turn on the lamp"]
+        heard, code = await said_to(running.url, narrow, b"\xff" * 8_000, STOP)
+        assert (heard[-1], code) == (m.Closed(16_000, 0), 1000)
+
+
+# --- mistakes of peers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "code"),
+    [
+        (LAMP, 4400),
+        (STOP, 4400),
+        ("not json", 4400),
+        ('{"type":"start","audio":{"sample_rate":1}}', 4400),
+        ('{"type":"start","audio":{"encoding":"opus"}}', 4400),
+        ('{"type":"start","hotwords":"' + "x" * 20_000 + '"}', 4400),
+        ("[" * 10_000, 4400),
+    ],
+)
+@in_loop
+async def test_a_bad_beginning_gets_an_error_and_a_close_code(first: str, code: int) -> None:
+    async with service() as running:
+        heard, closed_with = await said_to(running.url, first)
+        assert errors(heard) == [("bad_request", True)]
+        assert closed_with == code
+        assert running.engine.open_sessions == 0
+
+
+@in_loop
+async def test_no_beginning_is_timed_out() -> None:
+    async with service(ServerConfig(port=0, start_timeout_s=0.05)) as running:
+        heard, code = await said_to(running.url)
+    assert (errors(heard), code) == ([("timeout", True)], 4408)
+
+
+@in_loop
+async def test_small_mistakes_leave_the_stream_alive() -> None:
+    async with service() as running:
+        heard, code = await said_to(
+            running.url,
+            m.encode(m.Start(hotwords=("lamp",))),
+            LAMP,
+            '{"type":"sing"}',
+            '{"type":"flush","id":3}',
+            START,
+            STOP,
+        )
+    codes = ["unsupported", "unknown_type", "bad_request", "bad_request"]
+    assert errors(heard) == [(each, False) for each in codes]
+    assert (finals(heard), code) == (["turn on the lamp"], 1000)
+
+
+@in_loop
+async def test_text_that_is_no_json_in_mid_stream_ends_it() -> None:
+    async with service() as running:
+        heard, code = await said_to(running.url, START, LAMP, "{")
+        assert (errors(heard), code) == ([("bad_request", True)], 4400)
+
+
+@in_loop
+async def test_samples_that_are_no_numbers_are_silence_and_said_once() -> None:
+    start = m.encode(m.Start(m.AudioFormat("pcm_f32le")))
+    bad = np.full(1_600, np.nan, "<f4").tobytes()
+    async with service() as running:
+        heard, code = await said_to(running.url, start, bad, bad, STOP)
+    assert errors(heard) == [("bad_audio", False)]
+    assert (heard[-1], code) == (m.Closed(3_200, 0), 1000)
+
+
+@in_loop
+async def test_an_odd_byte_at_the_end_is_told() -> None:
+    async with service() as running:
+        heard, code = await said_to(running.url, START, LAMP + b"\x00", STOP)
+    assert errors(heard) == [("truncated_sample", False)]
+    assert (finals(heard), code) == (["turn on the lamp"], 1000)
+
+
+class Patient(FakeModel):
+    """Hears some token in any samples."""
+
+    def read(self, window: Window) -> Frames:
+        frames = super().read(window)
+        return Frames(frames.token_ids % len(LABELS.tokens), -np.abs(frames.log_probs) % 1 - 1)
+
+
+@in_loop
+async def test_a_mebibyte_of_garbage_is_heard_and_one_byte_more_is_refused() -> None:
+    garbage = np.random.default_rng(0).bytes(1 << 20)
+    async with service(model=Patient(slots=4)) as running:
+        heard, code = await said_to(running.url, START, garbage, STOP)
+        assert code == 1000
+        assert isinstance(heard[-1], m.Closed)
+        assert heard[-1].received == 1 << 19
+        heard, code = await said_to(running.url, START, garbage + b"\x00")
+        assert code == 1009
+        heard, code = await said_to(running.url, START, LAMP, STOP)
+        assert finals(heard) == ["turn on the lamp"]
+
+
+@in_loop
+async def test_too_many_sessions_are_refused_with_a_time_to_come_back() -> None:
+    async with service(slots=1) as running, connect(running.url) as first:
+        await first.send(START)
+        await first.recv()
+        heard, code = await said_to(running.url, START)
+        (error,) = heard
+        assert isinstance(error, m.Error)
+        assert (error.code, error.fatal, code) == ("capacity", True, 1013)
+        assert error.retry_after_s is not None
+        assert error.retry_after_s > 0
+        await first.send(STOP)
+        await said(first)
+        heard, code = await said_to(running.url, START, LAMP, STOP)
+        assert finals(heard) == ["turn on the lamp"]
+
+
+@in_loop
+async def test_too_many_connections_are_refused_by_http() -> None:
+    async with service(ServerConfig(port=0, max_connections=1)) as running, connect(running.url):
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(running.url)
+        assert caught.value.response.status_code == 503
+        assert caught.value.response.headers["Retry-After"]
+
+
+@in_loop
+async def test_a_client_killed_in_mid_word_frees_its_session() -> None:
+    async with service(slots=1) as running:
+        victim = await connect(running.url)
+        await victim.send(START)
+        await victim.recv()
+        await victim.send(LAMP[: len(LAMP) // 2])
+        victim.transport.abort()
+        await victim.wait_closed()
+        code: int | None = 1013
+        while code == 1013:  # until the server has noticed
+            heard, code = await said_to(running.url, START, LAMP, STOP)
+        assert (finals(heard), code) == (["turn on the lamp"], 1000)
+        assert running.engine.open_sessions == 0
+
+
+@in_loop
+async def test_a_client_that_never_reads_is_dropped_and_others_do_not_notice() -> None:
+    config = ServerConfig(port=0, send_timeout_s=0.2)
+    async with service(config) as running:
+        _, writer = await raw_connection(running.server.port)
+        flood = frame(0x1, b'{"type":"' + b"x" * 40 + b'"}')  # each is answered by an error
+        writer.write(frame(0x1, START.encode()))
+
+        async def pour() -> None:
+            while True:
+                writer.write(flood * 100)
+                await writer.drain()
+
+        pouring = asyncio.create_task(pour(), name="pour")
+        heard, code = await said_to(running.url, START, LAMP, STOP)
+        assert (finals(heard), code) == (["turn on the lamp"], 1000)
+        with pytest.raises(ConnectionError):
+            await pouring
+    writer.transport.abort()
+
+
+async def raw_connection(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A websocket below any library, whose owner does not read."""
+    raw = sockets.socket()
+    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+    writer.write(
+        b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A masked frame; the mask is zero."""
+    assert len(payload) < 126 or opcode
+    length = (
+        bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
+    )
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload
+
+
+class Broken(FakeModel):
+    def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
+        raise RuntimeError("the device is on fire")
+
+
+@in_loop
+async def test_a_failing_model_is_an_internal_error_without_details() -> None:
+    async with service(model=Broken(slots=4)) as running:
+        heard, code = await said_to(running.url, START, LAMP, STOP)
+    assert (errors(heard), code) == ([("internal", True)], 1011)
+    assert "fire" not in str(heard)
+
+
+# --- who may connect ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "path", "status"),
+    [
+        ("localhost:8765", None, "/v1/stream", 101),
+        ("127.0.0.1", None, "/v1/stream?x=1", 101),
+        ("[::1]:8765", None, "/v1/stream", 101),
+        ("LOCALHOST", None, "/v1/stream", 101),
+        ("asr.example", None, "/v1/stream", 101),
+        ("evil.example", None, "/v1/stream", 421),
+        ("localhost.evil.example", None, "/v1/stream", 421),
+        ("192.168.0.7", None, "/v1/stream", 421),
+        ("[::1", None, "/v1/stream", 421),
+        ("", None, "/v1/stream", 421),
+        ("localhost", "http://localhost:3000", "/v1/stream", 101),
+        ("localhost", "https://captions.example", "/v1/stream", 101),
+        ("localhost", "HTTPS://Captions.Example", "/v1/stream", 101),
+        ("localhost", "https://captions.example.evil.example", "/v1/stream", 403),
+        ("localhost", "https://captions.example:444", "/v1/stream", 403),
+        ("localhost", "http://captions.example", "/v1/stream", 403),
+        ("localhost", "http://localhost.evil.example", "/v1/stream", 403),
+        ("localhost", "null", "/v1/stream", 403),
+        ("localhost", "file://", "/v1/stream", 403),
+        ("localhost", None, "/", 404),
+        ("localhost", None, "/v1/stream/", 404),
+    ],
+)
+@in_loop
+async def test_who_may_connect(host: str, origin: str | None, path: str, status: int) -> None:
+    config = ServerConfig(
+        port=0, allowed_origins=("https://captions.example",), allowed_hosts=("asr.example",)
+    )
+    async with service(config) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
+        origin_line = "" if origin is None else f"Origin: {origin}\r\n"
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{origin_line}Upgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+        )
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+        assert b"deflate" not in answer
+        writer.close()
+
+
+@in_loop
+async def test_an_open_bind_is_reached_by_any_address_but_no_foreign_name() -> None:
+    async with service(ServerConfig(host="0.0.0.0", port=0)) as running:
+        for host, status in (("192.168.0.7:80", 101), ("evil.example", 421)):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
+            writer.write(
+                f"GET /v1/stream HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            )
+            assert (await reader.readline()).startswith(f"HTTP/1.1 {status} ".encode())
+            writer.close()
+
+
+@in_loop
+async def test_a_port_in_use_is_one_clear_error() -> None:
+    async with service() as running:
+        port = running.server.port
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
+            async with service(ServerConfig(port=port)):
+                pass
+
+
+# --- shutdown -------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_shutdown_finishes_what_was_heard_and_says_so() -> None:
+    running = service()
+    serving = await running.__aenter__()
+    async with connect(serving.url) as speaking, connect(serving.url) as silent:
+        await speaking.send(START)
+        await speaking.send(LAMP)
+        heard: list[m.ServerMessage] = []
+        while not any(
+            isinstance(each, m.Ack) and each.received >= len(LAMP) // 2 - 4_000 for each in heard
+        ):
+            heard.append(m.decode_server(await speaking.recv(decode=True)))
+        leaving = asyncio.create_task(running.__aexit__(None, None, None), name="leave")
+        (rest, code), (nothing, silent_code) = await asyncio.gather(said(speaking), said(silent))
+        await leaving
+    assert finals(rest) == ["turn on the lamp"]
+    assert isinstance(rest[-1], m.Closed)
+    assert (code, silent_code, nothing) == (1012, 1012, [])
+
+
+@in_loop
+async def test_shutdown_does_not_wait_for_ever() -> None:
+    config = ServerConfig(port=0, drain_timeout_s=0.05, send_timeout_s=30)
+    async with service(config) as running:
+        reader, writer = await raw_connection(running.server.port)
+        writer.write(frame(0x1, START.encode()))
+        assert await reader.read(4)  # ready; nothing is read from here on, not even the close
+    writer.transport.abort()
