@@ -132,7 +132,8 @@ class Stream:
 
     def configure(self, endpoint: EndpointRules) -> None:
         """Endpoint rules for everything not yet decoded, and for every stream after a reset."""
-        self._endpoint = self._state.utterance.rules = endpoint
+        self._endpoint = endpoint
+        self._state.utterance.configure(endpoint)
 
     # --- windows out, frames in -------------------------------------------------------------------
 

@@ -53,13 +53,19 @@ class Utterance:
     """
 
     def __init__(self, rules: EndpointRules) -> None:
-        self.rules = rules
+        self._rules = rules
         self._closed: list[Word] = []
         self._letters: list[Letter] = []  # of the open word
         self._start = 0  # where the utterance's length is counted from
         self._last = 0  # end of the last letter
         self._now = 0  # how far time has advanced
+        self._due = 0  # nothing happens before this sample (perhaps not even then)
         self._cut: _Pause | None = None  # the longest pause of the later part
+
+    def configure(self, rules: EndpointRules) -> None:
+        """Rules for the utterance in progress and those to come."""
+        self._rules = rules
+        self._due = 0
 
     @property
     def committed(self) -> Sequence[Word]:
@@ -92,6 +98,7 @@ class Utterance:
             return ended
         if not self._letters:
             self._note_pause(letter.start)
+            self._due = 0  # it may be near now; each further letter only puts it off
         self._letters.append(letter)
         self._last = letter.end
         return ended
@@ -99,9 +106,9 @@ class Utterance:
     def advance(self, now: int) -> list[Ended]:
         """Let time pass up to the sample `now`. Returns the utterances that ended on the way."""
         ended: list[Ended] = []
-        while True:
+        while now >= self._due:
             at, rule = next_endpoint(
-                self.rules,
+                self._rules,
                 decoded=not self.is_blank(),
                 start_sample=self._start,
                 last_sample=self._last,
@@ -110,7 +117,7 @@ class Utterance:
             if self._letters and closes_at <= min(at, now):
                 self._close_word()
             elif at > now:
-                break
+                self._due = min(at, closes_at) if self._letters else at
             elif rule == "idle":
                 period = at - self._start
                 self._start += (now - self._start) // period * period
@@ -163,6 +170,7 @@ class Utterance:
         self._closed = closed
         self._letters = letters
         self._cut = None
+        self._due = 0
 
     def _close_word(self) -> None:
         if self._letters:
@@ -178,7 +186,7 @@ class Utterance:
             self._cut = _Pause(len(self._closed), samples, word_start)
 
     def _later_sample(self) -> int:
-        return self._start + Grid.samples_in(LATER_PART * self.rules.max_utterance_s)
+        return self._start + Grid.samples_in(LATER_PART * self._rules.max_utterance_s)
 
     def _committed_count(self, at: int | None = None) -> int:
         """Closed words that no cut from `at` (default: now) on would move."""

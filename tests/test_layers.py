@@ -1,0 +1,160 @@
+"""Imports never go up or sideways: this test reads them with `ast` and fails when they do."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# What each part of the house may import besides itself and the standard library. The longest
+# matching name counts. The composition roots (cli, and the library's own api) may import all.
+ALLOWED = {
+    "streamer": (),
+    "streamer.core": ("numpy",),
+    "streamer.core.hypothesis": (),
+    "streamer.config": ("streamer.core.context", "streamer.core.endpoint"),
+    "streamer.messages": ("streamer.core.hypothesis",),
+    "streamer.audio": ("numpy", "soxr", "streamer.core.context", "streamer.messages"),
+    "streamer.engine": ("numpy", "streamer.core", "streamer.config"),
+    "streamer.engine.runner": ("numpy", "torch", "streamer.core", "streamer.config"),
+    "streamer.edges": (
+        "numpy",
+        "soundfile",
+        "sounddevice",
+        "websockets",
+        "aiomqtt",
+        "streamer.audio",
+        "streamer.engine",
+        "streamer.messages",
+        "streamer.config",
+    ),
+    "models": ("torch", "numpy", "safetensors", "huggingface_hub", "soundfile", "soxr", "tqdm"),
+    "clients": (
+        "numpy",
+        "soundfile",
+        "sounddevice",
+        "websockets",
+        "aiomqtt",
+        "streamer.audio",
+        "streamer.messages",
+        "streamer.edges",
+    ),
+}
+ROOTS = {"streamer.cli", "streamer.api", "streamer.__main__"}
+WHOLE = {"models", "clients", "streamer.core", "streamer.engine"}  # import freely within
+FORBIDDEN = {  # of the standard library: no input or output, no clock, no tasks
+    "streamer.core": {
+        "asyncio",
+        "concurrent",
+        "datetime",
+        "io",
+        "logging",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "queue",
+        "select",
+        "socket",
+        "ssl",
+        "subprocess",
+        "threading",
+        "time",
+    },
+    "streamer.engine.scheduler": {"asyncio", "threading", "time"},
+    "models": {"asyncio", "socket"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    module_name(path): path
+    for top in ("streamer", "models", "clients")
+    for path in sorted((ROOT / top).rglob("*.py"))
+}
+
+
+def is_part(name: str, of: str) -> bool:
+    return name == of or name.startswith(of + ".")
+
+
+def imports(tree: ast.AST, *, only_at_import: bool) -> Iterator[str]:
+    """Names of imported modules; `only_at_import` leaves out functions and TYPE_CHECKING blocks."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import of {node.module}, line {node.lineno}"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
+        elif only_at_import and (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ):
+            continue
+        else:
+            yield from imports(node, only_at_import=only_at_import)
+
+
+def own_part(name: str) -> str:
+    """What a module may import freely: its layer if that is one whole, its edge, or itself."""
+    for whole in WHOLE:
+        if is_part(name, whole) and name not in ALLOWED:
+            return whole
+    return ".".join(name.split(".")[:3])
+
+
+def faults(name: str) -> list[str]:
+    tree = ast.parse(MODULES[name].read_text())
+    imported = set(imports(tree, only_at_import=name == "streamer"))
+    layer = max((layer for layer in ALLOWED if is_part(name, layer)), key=len)
+    banned = {m for part, names in FORBIDDEN.items() if is_part(name, part) for m in names}
+    allowed = (*ALLOWED[layer], own_part(name)) if name != "streamer" else ALLOWED[layer]
+    return sorted(
+        target
+        for target in imported
+        if not any(is_part(target, of) for of in allowed)
+        and (target.split(".")[0] not in sys.stdlib_module_names or target.split(".")[0] in banned)
+    )
+
+
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - ROOTS))
+def test_imports_stay_within_the_layer(name):
+    assert faults(name) == []
+
+
+def test_nobody_imports_a_composition_root():
+    for name in MODULES.keys() - ROOTS - {"streamer"}:
+        tree = ast.parse(MODULES[name].read_text())
+        roots = {"streamer.cli", "streamer.api"} & set(imports(tree, only_at_import=False))
+        assert not roots or is_part(name, "clients"), (name, roots)
+
+
+def test_only_the_runner_imports_torch_in_streamer():
+    importers = {
+        name
+        for name, path in MODULES.items()
+        if is_part(name, "streamer")
+        and any(
+            is_part(t, "torch") for t in imports(ast.parse(path.read_text()), only_at_import=False)
+        )
+    }
+    assert importers <= {"streamer.engine.runner", *ROOTS}
+
+
+def test_the_rules_bite():
+    """Without this, a slip in the reader of imports would pass for a tidy house."""
+    tree = ast.parse("import torch.nn as nn\ndef f():\n    from streamer import messages\n")
+    assert set(imports(tree, only_at_import=False)) == {"torch.nn", "streamer.messages"}
+    assert set(imports(tree, only_at_import=True)) == {"torch.nn"}
+    assert own_part("streamer.edges.websocket.server") == "streamer.edges.websocket"
+    assert own_part("streamer.core.stream") == "streamer.core"
+    assert own_part("streamer.core.hypothesis") == "streamer.core.hypothesis"
+    assert not is_part("streamer.corex", "streamer.core")
