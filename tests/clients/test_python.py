@@ -1,0 +1,180 @@
+"""The Python client against the real server: as a library and as a program."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from clients.python import Recognition, RecognizerError, recognize
+from streamer import messages as m
+from streamer.config import ServerConfig
+from tests.fakes import silence, speak
+from tests.serving import finals, in_loop, pcm, service
+
+ROOT = Path(__file__).parents[2]
+
+
+async def packets(data: bytes, size: int = 641) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+@in_loop
+async def test_a_source_of_bytes_becomes_events() -> None:
+    async with service() as running:
+        spoken = packets(pcm(speak("turn on the lamp")))
+        heard = [message async for message in recognize(running.url, spoken)]
+    assert isinstance(heard[0], m.Ready)
+    assert isinstance(heard[-1], m.Closed)
+    assert finals(heard) == ["turn on the lamp"]
+
+
+@in_loop
+async def test_a_conversation_with_flush_and_configure() -> None:
+    async with (
+        service() as running,
+        Recognition(running.url, m.Start(m.AudioFormat("pcm_f32le"))) as stream,
+    ):
+        await stream.configure(m.Configure(endpoint=m.EndpointPatch(silence_ms=300)))
+        await stream.send(speak("one").astype("<f4").tobytes())
+        await stream.flush("a")
+        heard = []
+        async for message in stream:
+            heard.append(message)
+            if message == m.Flushed("a"):
+                spoken = np.concatenate([speak("two"), silence(1.0), speak("three")])
+                await stream.send(spoken.astype("<f4").tobytes())
+                await stream.stop()
+    assert finals(heard) == ["one", "two", "three"]
+
+
+@in_loop
+async def test_a_source_that_fails_is_heard_of_and_the_session_is_free_again() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield pcm(speak("one"))
+        raise RuntimeError("the tape has torn")
+
+    async with service(slots=1) as running:
+        heard = []
+        with pytest.raises(RuntimeError, match="the tape has torn"):
+            async for message in recognize(running.url, broken()):
+                heard.append(message)  # noqa: PERF401 (what came before the failure counts)
+        assert finals(heard) == ["one"]
+        again = [message async for message in recognize(running.url, packets(b""))]
+        assert isinstance(again[-1], m.Closed)
+
+
+@in_loop
+async def test_leaving_early_ends_the_source_and_the_session() -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield pcm(speak("so it goes on "))
+        finally:
+            ended.set()
+
+    async with service(slots=1) as running:
+        events = recognize(running.url, endless())
+        async for message in events:
+            if isinstance(message, m.Partial):
+                break
+        await events.aclose()
+        await ended.wait()
+
+
+@in_loop
+async def test_a_refusal_is_an_error_with_its_code() -> None:
+    async with service(slots=1) as running, Recognition(running.url) as first:
+        assert isinstance(await anext(aiter(first)), m.Ready)
+        with pytest.raises(RecognizerError) as caught:
+            _ = [message async for message in recognize(running.url, packets(b"12"))]
+        assert caught.value.code == "capacity"
+        assert caught.value.retry_after_s is not None
+
+
+@in_loop
+async def test_what_cannot_be_reached_is_one_sentence() -> None:
+    async with service(ServerConfig(port=0)) as running:
+        url = running.url
+        with pytest.raises(RecognizerError, match=r"refused \(404\): the recognizer is at"):
+            await Recognition(url.replace("/v1/stream", "/v2")).__aenter__()
+    with pytest.raises(RecognizerError, match="cannot reach ws://127"):
+        await Recognition(url).__aenter__()
+    with pytest.raises(RecognizerError, match="cannot reach nonsense"):
+        await Recognition("nonsense").__aenter__()
+
+
+@in_loop
+async def test_a_server_that_goes_away_is_an_error() -> None:
+    running = service(ServerConfig(port=0, drain_timeout_s=0.01))
+    serving = await running.__aenter__()
+    async with Recognition(serving.url) as stream:
+        messages = aiter(stream)
+        assert isinstance(await anext(messages), m.Ready)
+        leaving = asyncio.create_task(running.__aexit__(None, None, None), name="leave")
+        with pytest.raises(RecognizerError) as caught:
+            while not isinstance(await anext(messages), m.Closed):
+                pass
+            await anext(aiter(stream))
+        assert caught.value.code == "connection"
+        await leaving
+
+
+async def run_program(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    ran = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-m", "clients.python", *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ,
+    )  # fmt: skip
+    out, err = await ran.communicate(stdin)
+    assert ran.returncode is not None
+    return ran.returncode, out.decode(), err.decode()
+
+
+@in_loop
+async def test_the_program_streams_a_file_and_standard_input(tmp_path: Path) -> None:
+    path = tmp_path / "lamp.wav"
+    soundfile.write(path, speak("turn on the lamp"), 16_000, subtype="PCM_16")
+    async with service() as running:
+        for name, stdin in ((str(path), b""), ("-", path.read_bytes())):
+            status, out, err = await run_program(name, "--url", running.url, stdin=stdin)
+            assert (status, err) == (0, "")
+            heard = [m.decode_server(line) for line in out.splitlines()]
+            assert finals(heard) == ["turn on the lamp"]
+            assert any(isinstance(message, m.Partial) for message in heard)
+        status, out, err = await run_program(str(path), "--url", running.url, "--no-partials")
+        assert all(json.loads(line)["type"] != "partial" for line in out.splitlines())
+
+
+@in_loop
+async def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    async with service() as running:
+        url = running.url
+        status, out, err = await run_program(str(tmp_path / "none.wav"), "--url", url)
+        assert (status, out) == (1, "")
+        assert err.startswith("client: cannot open")
+    soundfile.write(tmp_path / "x.wav", np.zeros(160), 16_000)
+    status, out, err = await run_program(str(tmp_path / "x.wav"), "--url", url)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("client: cannot reach")
+
+
+def test_the_library_depends_on_websockets_only() -> None:
+    program = (
+        "import sys, clients.python\n"
+        "heavy = {'torch', 'numpy', 'soundfile', 'soxr', 'sounddevice'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
