@@ -48,6 +48,8 @@ def fold(
     `token_ids` (T,) are the best ids, `log_probs` (T,) theirs; all ids in `blanks` count as blank.
     The run in progress is not among the tokens: see `open_token`.
     """
+    if not token_ids.size:
+        return state, []
     ids: list[int] = token_ids.tolist()
     if state.run_id == NO_TOKEN and blanks.issuperset(ids):
         return CtcState(state.frames + len(ids)), []

@@ -56,7 +56,8 @@ async def measure(streams: int, chunk: np.ndarray, packet_samples: int, steps: i
     model = FreeModel(streams, read_frames(chunk, GRID.hop_samples))
     packets = np.split(chunk, range(packet_samples, len(chunk), packet_samples))
     rounds = max(steps // streams, 5)
-    async with Engine(model, max_sessions=streams, max_batch=256) as engine:
+    limits = {"max_sessions": streams, "max_batch": 256}
+    async with Engine(model, **limits, max_backlog_s=1.0) as engine:  # little, as in real time
         sessions = [engine.open_session() for _ in range(streams)]
         for session in sessions:
             await session.send(TAIL)
