@@ -1,11 +1,13 @@
-"""The bricks of Wav2Vec2-BERT: attention with its four position types, causal convolution, layer, adapter.
+"""The bricks of Wav2Vec2-BERT: attention with its four position types, causal convolution, layer,
+adapter.
 
-Owns the mathematics; must match ``transformers.models.wav2vec2_bert`` weight for weight (attribute names
-are the checkpoint's key names). Each brick takes its past as an argument: without one it is the offline
-network, with one it is the same function continued. Who may see whom is decided by the caller's masks.
+Owns the mathematics; must match ``transformers.models.wav2vec2_bert`` weight for weight (attribute
+names are the checkpoint's key names). Each brick takes its past as an argument: without one it is
+the offline network, with one it is the same function continued. Who may see whom is decided by the
+caller's masks.
 
-Shapes: B stream, T frame of this call, P key (T offline, ring cells when streamed), H head, D head size,
-C channel, R relative position.
+Shapes: B stream, T frame of this call, P key (T offline, ring cells when streamed), H head, D head
+size, C channel, R relative position.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ class Rows:
     committed: Tensor  # (B,) leading frames that enter the state
     valid: Tensor  # (B,) leading frames that are audio; those after ``committed`` are lookahead
 
+    def divided(self, stride: int) -> Rows:
+        """The same rows after an adapter layer of this stride."""
+        return Rows(self.slots, -(-self.committed // stride), -(-self.valid // stride))
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -58,7 +64,9 @@ class Sight:
 
 
 class FeedForward(nn.Module):
-    def __init__(self, size: int, intermediate: int, activation: str, output: int | None = None) -> None:
+    def __init__(
+        self, size: int, intermediate: int, activation: str, output: int | None = None
+    ) -> None:
         super().__init__()
         self.intermediate_dense = nn.Linear(size, intermediate)
         self.output_dense = nn.Linear(intermediate, output or size)
@@ -86,7 +94,10 @@ class SelfAttention(nn.Module):
         self.linear_out = nn.Linear(size, size)
         self.rotary_base = config.rotary_embedding_base
         if position_type == "relative_key":
-            self.left, self.right = config.left_max_position_embeddings, config.right_max_position_embeddings
+            self.left, self.right = (
+                config.left_max_position_embeddings,
+                config.right_max_position_embeddings,
+            )
             self.distance_embedding = nn.Embedding(self.left + self.right + 1, self.head_size)
         elif position_type == "relative":
             self.linear_pos = nn.Linear(size, size, bias=False)
@@ -94,21 +105,33 @@ class SelfAttention(nn.Module):
             self.pos_bias_v = nn.Parameter(torch.zeros(self.heads, self.head_size))
 
     def forward(self, x: Tensor, sight: Sight, ring: Ring | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C); with a ring, keys and values are written there and read from there."""
-        qk_input = rotate(x, sight.positions, self.heads, self.rotary_base) if self.position_type == "rotary" else x
+        """(B, T, C) -> (B, T, C); with a ring, keys and values are written there and read from
+        there."""
+        qk_input = (
+            rotate(x, sight.positions, self.heads, self.rotary_base)
+            if self.position_type == "rotary"
+            else x
+        )
         query, key, value = (
             linear(source).unflatten(-1, (self.heads, self.head_size))
-            for linear, source in ((self.linear_q, qk_input), (self.linear_k, qk_input), (self.linear_v, x))
+            for linear, source in (
+                (self.linear_q, qk_input),
+                (self.linear_k, qk_input),
+                (self.linear_v, x),
+            )
         )
         if ring is not None:
             key, value = ring.extend(key, value, sight)
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         content = query + self.pos_bias_u[:, None] if self.position_type == "relative" else query
-        y = F.scaled_dot_product_attention(content, key, value, attn_mask=self._bias(query, sight))
+        bias = self._bias(query, sight)
+        attend = explicit_attention if torch.is_grad_enabled() else F.scaled_dot_product_attention
+        y = attend(content, key, value, bias)
         return self.linear_out(y.transpose(1, 2).flatten(2))
 
     def _bias(self, query: Tensor, sight: Sight) -> Tensor | None:
-        """Scaled position scores with the unseen masked out, (B, H, T, P); a plain mask without positions."""
+        """Scaled position scores with the unseen masked out, (B, H, T, P); a plain mask without
+        positions."""
         if self.position_type == "relative_key":
             table = self.distance_embedding.weight  # (R, D)
             index = sight.distance.clamp(-self.left, self.right) + self.left
@@ -116,7 +139,11 @@ class SelfAttention(nn.Module):
             lowest, highest = int(sight.distance.min()), int(sight.distance.max())
             span = torch.arange(lowest, highest + 1, device=query.device)
             encoding = sinusoid(-span, self.linear_pos.in_features).to(query.dtype)
-            table = self.linear_pos(encoding).unflatten(-1, (self.heads, self.head_size)).transpose(0, 1)
+            table = (
+                self.linear_pos(encoding)
+                .unflatten(-1, (self.heads, self.head_size))
+                .transpose(0, 1)
+            )
             query = query + self.pos_bias_v[:, None]
             index = sight.distance - lowest
         else:
@@ -137,12 +164,34 @@ class Ring:
     slots: Tensor  # (B,)
 
     def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
-        """Write (B, T, H, D) into the ring; return all keys and values of these slots, (B, P, H, D)."""
+        """Write (B, T, H, D) into the ring; return all keys and values of these slots, (B, P, H,
+        D)."""
         assert sight.cells is not None
         slots = self.slots[:, None]
         self.keys[slots, sight.cells] = key
         self.values[slots, sight.cells] = value
         return self.keys[self.slots], self.values[self.slots]
+
+
+def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """The same function as scaled_dot_product_attention, written out: (B, H, T, D) each.
+
+    With a bias that needs a gradient no fused kernel applies, and torch's fallback takes three
+    times as long as this on a CPU (forward and backward, bfloat16).
+    """
+    streams, heads, frames, size = query.shape
+    query, key, value = (x.reshape(streams * heads, -1, size) for x in (query, key, value))
+    if bias is not None and bias.dtype == torch.bool:
+        bias = torch.zeros(bias.shape, dtype=query.dtype, device=query.device).masked_fill(
+            ~bias, torch.finfo(query.dtype).min
+        )
+    added = (
+        query.new_zeros(1)
+        if bias is None
+        else bias.expand(streams, heads, frames, -1).flatten(0, 1)
+    )
+    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=size**-0.5)
+    return (scores.softmax(dim=-1) @ value).unflatten(0, (streams, heads))
 
 
 def sinusoid(positions: Tensor, size: int) -> Tensor:
@@ -164,21 +213,23 @@ def rotate(x: Tensor, positions: Tensor, heads: int, base: float) -> Tensor:
     return (x * angle.cos().to(x.dtype) + turned * angle.sin().to(x.dtype)).flatten(2)
 
 
-def open_ring(state: AttentionState, rows: Rows, frames: int, left: int, chunk: int, right: int) -> Sight:
+def open_ring(
+    state: AttentionState, rows: Rows, frames: int, left: int, chunk: int, right: int
+) -> Sight:
     """Book the cells for ``frames`` new frames and say what each of them may see.
 
-    A call holds either any number of whole chunks, or one chunk followed by lookahead. A frame sees the
-    ``left`` frames before its chunk, its chunk, and the ``right`` frames after it.
+    A call holds either any number of whole chunks, or one chunk followed by lookahead. A frame
+    sees the ``left`` frames before its chunk, its chunk, and the ``right`` frames after it. Until
+    ``advance`` the same call can be made again with the same result.
     """
-    device = state.positions.device
     assert frames == chunk + right if right else frames % chunk == 0, (frames, chunk, right)
     start = state.position[rows.slots][:, None]  # (B, 1)
-    offset = torch.arange(frames, device=device)
+    offset = torch.arange(frames, device=start.device)
     positions = start + offset  # (B, T)
     cells = positions % state.positions.shape[1]
-    written = torch.where(offset < rows.valid[:, None], positions, -1)
-    state.positions[rows.slots[:, None], cells] = written
-    state.position[rows.slots] += rows.committed
+    state.positions[rows.slots[:, None], cells] = torch.where(
+        offset < rows.valid[:, None], positions, -1
+    )
     keys = state.positions[rows.slots][:, None, None]  # (B, 1, 1, P)
     chunk_start = (start if right else positions - offset % chunk)[:, None, :, None]
     visible = (keys >= 0) & (keys >= chunk_start - left) & (keys < chunk_start + chunk + right)
@@ -186,8 +237,16 @@ def open_ring(state: AttentionState, rows: Rows, frames: int, left: int, chunk: 
     return Sight(visible, distance, positions, cells)
 
 
+def advance(state: AttentionState, rows: Rows) -> None:
+    """The committed frames of ``rows`` become the past."""
+    state.position[rows.slots] += rows.committed
+
+
 class ConvolutionModule(nn.Module):
-    """LayerNorm, GLU, causal depthwise convolution. Its past is the last K - 1 frames after the GLU."""
+    """LayerNorm, GLU, causal depthwise convolution.
+
+    Its past is the last K - 1 frames after the GLU.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -201,7 +260,9 @@ class ConvolutionModule(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, T, C) and past (B, C, K - 1) -> (B, T, C) and past + inputs (B, C, K - 1 + T)."""
-        gated = F.glu(F.linear(self.layer_norm(x), self.pointwise_conv1.weight.squeeze(-1))).transpose(1, 2)
+        gated = F.glu(
+            F.linear(self.layer_norm(x), self.pointwise_conv1.weight.squeeze(-1))
+        ).transpose(1, 2)
         seen = F.pad(gated, (self.past, 0)) if past is None else torch.cat([past, gated], dim=-1)
         mixed = self.depthwise_conv(seen).transpose(1, 2)
         mixed = self.activation(self.depthwise_layer_norm(mixed))
@@ -209,7 +270,10 @@ class ConvolutionModule(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A macaron Conformer layer (Gulati et al. 2020): half FFN, attention, convolution, half FFN."""
+    """A macaron Conformer layer (Gulati et al.
+
+    2020): half FFN, attention, convolution, half FFN.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -235,7 +299,8 @@ class EncoderLayer(nn.Module):
 
 
 def last_frames(seen: Tensor, committed: Tensor, count: int, dim: int) -> Tensor:
-    """The ``count`` frames before frame ``committed[b]`` of this call; ``seen`` starts ``count`` frames early."""
+    """The ``count`` frames before frame ``committed[b]`` of this call; ``seen`` starts ``count``
+    frames early."""
     index = committed[:, None] + torch.arange(count, device=seen.device)  # (B, count)
     index = index[:, None, :] if dim == 2 else index[:, :, None]
     shape = [seen.shape[0], seen.shape[1], seen.shape[2]]
@@ -261,7 +326,10 @@ class AdapterLayer(nn.Module):
 
     def output_frames(self, frames: Tensor) -> Tensor:
         """How many outputs ``frames`` inputs give: (frames + 2 * padding - kernel) // stride + 1."""
-        return torch.div(frames + 2 * self.padding - self.kernel, self.stride, rounding_mode="floor") + 1
+        return (
+            torch.div(frames + 2 * self.padding - self.kernel, self.stride, rounding_mode="floor")
+            + 1
+        )
 
     def forward(self, x: Tensor, lengths: Tensor, sight: Sight) -> Tensor:
         """Offline: (B, T, C) with ``lengths`` (B,) valid frames -> (B, T', C)."""
@@ -270,16 +338,24 @@ class AdapterLayer(nn.Module):
         z = F.pad(self.self_attn_layer_norm(x) * keep, (0, 0, self.padding, self.padding))
         return self._mix(residual, z, sight, None)
 
-    def step(self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight) -> Tensor:
-        """Streamed: the same, with the ``padding`` frames before this call taken from ``state``."""
+    def step(
+        self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Streamed: the same, with the ``padding`` frames before this call taken from ``state``.
+
+        Also returns what ``state.residual`` and ``state.attention`` are to hold for these rows
+        next.
+        """
         keep = (torch.arange(x.shape[1], device=x.device) < rows.valid[:, None])[..., None]
-        residual = torch.cat([state.residual[rows.slots], self.residual_layer_norm(x) * keep], dim=1)
+        residual = torch.cat(
+            [state.residual[rows.slots], self.residual_layer_norm(x) * keep], dim=1
+        )
         z = torch.cat([state.attention[rows.slots], self.self_attn_layer_norm(x) * keep], dim=1)
-        state.residual[rows.slots] = last_frames(residual, rows.committed, self.padding, dim=1)
-        state.attention[rows.slots] = last_frames(z, rows.committed, self.padding, dim=1)
         ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows.slots)
-        missing = self.kernel - self.stride - self.padding  # 0 for the published kernel 3, stride 2
-        return self._mix(F.pad(residual, (0, 0, 0, missing)), F.pad(z, (0, 0, 0, missing)), sight, ring)
+        past = tuple(
+            last_frames(seen, rows.committed, self.padding, dim=1) for seen in (residual, z)
+        )
+        return self._mix(residual, z, sight, ring), past
 
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)

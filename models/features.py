@@ -26,6 +26,47 @@ MEL_FLOOR = 1.192092955078125e-07  # Kaldi's float32 epsilon
 SILENCE_LOG_MEL = math.log(MEL_FLOOR) + 0.5  # below it a frame is digital silence
 VARIANCE_FLOOR = 1e-7
 
+# Log-mels of speech at -26 dBFS (synthetic and human, half each), at 17 points from the lowest bin to the
+# highest: the prior of checkpoints that bring none.
+SPEECH_MEAN = (
+    9.3,
+    13.0,
+    13.5,
+    14.3,
+    13.6,
+    13.4,
+    13.6,
+    13.9,
+    14.1,
+    14.5,
+    15.1,
+    15.3,
+    15.4,
+    15.1,
+    15.1,
+    15.2,
+    14.1,
+)
+SPEECH_VARIANCE = (
+    9.6,
+    18.0,
+    17.0,
+    18.6,
+    16.7,
+    13.6,
+    12.3,
+    11.5,
+    10.0,
+    9.5,
+    10.0,
+    9.1,
+    8.6,
+    7.5,
+    6.8,
+    6.4,
+    5.0,
+)
+
 Normalization = Literal["utterance", "window", "running", "global"]
 
 
@@ -33,9 +74,9 @@ Normalization = Literal["utterance", "window", "running", "global"]
 class FeatureConfig:
     """What a checkpoint says of its features (``preprocessor_config.json``).
 
-    ``mean`` and ``variance`` (C values each, natural-log mel energies of 16-bit samples) are the prior
-    of ``running`` and the whole of ``global``; ``prior_mel_frames`` is the prior's weight and
-    ``memory_mel_frames`` the most that the past may weigh in ``running``.
+    ``mean`` and ``variance`` (C values each, natural-log mel energies of 16-bit samples) are the
+    prior of ``running`` and the whole of ``global``; ``prior_mel_frames`` is the prior's weight
+    and ``memory_mel_frames`` the most that the past may weigh in ``running``.
     """
 
     num_mel_bins: int = 80
@@ -50,7 +91,9 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         if self.normalization not in get_args(Normalization):
             expected = ", ".join(get_args(Normalization))
-            raise ValueError(f"normalization: expected one of {expected}, got {self.normalization!r}")
+            raise ValueError(
+                f"normalization: expected one of {expected}, got {self.normalization!r}"
+            )
         for name in ("mean", "variance"):
             count = len(getattr(self, name))
             if count not in (0, self.num_mel_bins):
@@ -76,6 +119,11 @@ class FeatureConfig:
 def num_mel_frames(samples: int) -> int:
     """Whole 25 ms windows in ``samples``, 10 ms apart (Kaldi's snip_edges)."""
     return max(0, 1 + (samples - MEL_WINDOW_SAMPLES) // MEL_HOP_SAMPLES)
+
+
+def speech_prior(points: tuple[float, ...], num_mel_bins: int) -> np.ndarray:
+    """A curve given at equal distances along the mel axis, one value a bin, shape (C,)."""
+    return np.interp(np.linspace(0, len(points) - 1, num_mel_bins), np.arange(len(points)), points)
 
 
 def povey_window() -> np.ndarray:
@@ -104,7 +152,8 @@ class LogMel(nn.Module):
     """Waveforms (B, S) in [-1, 1] to natural-log mel energies (B, M, C).
 
     Each frame depends on its own 400 samples alone, and no sum runs over a length that depends on
-    the batch or the time axis, so any 160-sample-aligned piece gives bit for bit what the whole gives.
+    the batch or the time axis, so any 160-sample-aligned piece gives bit for bit what the whole
+    gives.
     """
 
     window: Tensor
@@ -116,11 +165,15 @@ class LogMel(nn.Module):
         filters = mel_filters(num_mel_bins)
         support = int((filters > 0).sum(axis=0).max())
         start = np.minimum((filters > 0).argmax(axis=0), filters.shape[0] - support)
-        taps = start[None, :] + np.arange(support)[:, None]  # (support, C): FFT bins under each triangle
+        taps = (
+            start[None, :] + np.arange(support)[:, None]
+        )  # (support, C): FFT bins under each triangle
         weights = np.take_along_axis(filters, taps, axis=0)
         self.register_buffer("window", torch.from_numpy(povey_window()).to(dtype), persistent=False)
         self.register_buffer("filter_bins", torch.from_numpy(taps), persistent=False)
-        self.register_buffer("filter_weights", torch.from_numpy(weights).to(dtype), persistent=False)
+        self.register_buffer(
+            "filter_weights", torch.from_numpy(weights).to(dtype), persistent=False
+        )
 
     def forward(self, samples_BS: Tensor) -> Tensor:
         scaled = samples_BS.to(self.window.dtype) * 2.0**15
@@ -138,7 +191,8 @@ class LogMel(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class FeatureStats:
-    """Running statistics of B streams, centred on the prior mean: all that ``running`` remembers."""
+    """Running statistics of B streams, centred on the prior mean: all that ``running``
+    remembers."""
 
     count: Tensor  # (B,) mel frames counted so far
     first: Tensor  # (B, C) sum of x - prior mean
@@ -154,7 +208,11 @@ class FeatureStats:
 
     def assign(self, rows: Tensor, stats: FeatureStats) -> None:
         """Write ``stats`` (one row each of ``rows``) back in place."""
-        self.count[rows], self.first[rows], self.second[rows] = stats.count, stats.first, stats.second
+        self.count[rows], self.first[rows], self.second[rows] = (
+            stats.count,
+            stats.first,
+            stats.second,
+        )
 
     def reset(self, rows: Tensor) -> None:
         for tensor in (self.count, self.first, self.second):
@@ -171,10 +229,12 @@ class FeatureExtractor(nn.Module):
         super().__init__()
         self.config = config
         self.log_mel = LogMel(config.num_mel_bins, dtype)
-        mean = config.mean or SPEECH_MEAN(config.num_mel_bins)
-        variance = config.variance or SPEECH_VARIANCE(config.num_mel_bins)
-        self.register_buffer("prior_mean", torch.tensor(mean, dtype=dtype), persistent=False)
-        self.register_buffer("prior_variance", torch.tensor(variance, dtype=dtype), persistent=False)
+        mean = config.mean or speech_prior(SPEECH_MEAN, config.num_mel_bins)
+        variance = config.variance or speech_prior(SPEECH_VARIANCE, config.num_mel_bins)
+        self.register_buffer("prior_mean", torch.as_tensor(mean, dtype=dtype), persistent=False)
+        self.register_buffer(
+            "prior_variance", torch.as_tensor(variance, dtype=dtype), persistent=False
+        )
 
     def forward(
         self, samples_BS: Tensor, lengths_B: Tensor, chunk_frames: int | None = None
@@ -185,12 +245,16 @@ class FeatureExtractor(nn.Module):
         checkpoint's), exactly as they do when streamed.
         """
         mel_BMC = self.log_mel(samples_BS)
-        mel_lengths_B = 1 + torch.div(lengths_B - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor")
+        mel_lengths_B = 1 + torch.div(
+            lengths_B - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor"
+        )
         mel_lengths_B = mel_lengths_B.clamp(min=0)
         normalized = self.normalize(mel_BMC, mel_lengths_B, chunk_frames)
         return stack(normalized, self.config.stride), mel_lengths_B // self.config.stride
 
-    def normalize(self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int | None = None) -> Tensor:
+    def normalize(
+        self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int | None = None
+    ) -> Tensor:
         """Normalise whole utterances of log-mels; the first ``lengths_B`` mel frames are valid."""
         match self.config.normalization:
             case "utterance" | "window":
@@ -198,7 +262,9 @@ class FeatureExtractor(nn.Module):
             case "global":
                 return (mel_BMC - self.prior_mean) * (self.prior_variance + VARIANCE_FLOOR).rsqrt()
             case "running":
-                return self._normalize_running(mel_BMC, lengths_B, chunk_frames or self.config.chunk_frames)
+                return self._normalize_running(
+                    mel_BMC, lengths_B, chunk_frames or self.config.chunk_frames
+                )
 
     def _normalize_running(self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int) -> Tensor:
         stats = FeatureStats.init(mel_BMC.shape[0], mel_BMC.shape[2], mel_BMC.device)
@@ -231,12 +297,19 @@ class FeatureExtractor(nn.Module):
         return (mel_BMC - (self.prior_mean + shift)[:, None]) * scale[:, None]
 
     def chunk(
-        self, samples_BS: Tensor, committed_B: Tensor, valid_B: Tensor, left_B: Tensor, stats: FeatureStats
+        self,
+        samples_BS: Tensor,
+        committed_B: Tensor,
+        valid_B: Tensor,
+        left_B: Tensor,
+        stats: FeatureStats,
     ) -> tuple[Tensor, FeatureStats]:
-        """Windows (B, S) of left | chunk | right frames to features (B, T, F) and the new statistics.
+        """Windows (B, S) of left | chunk | right frames to features (B, T, F) and the new
+        statistics.
 
-        ``left_B`` frames precede the ``committed_B`` frames of the chunk, ``valid_B`` counts all valid
-        frames. Only committed frames enter the statistics, and they do so before the window is normalised.
+        ``left_B`` frames precede the ``committed_B`` frames of the chunk, ``valid_B`` counts all
+        valid frames. Only committed frames enter the statistics, and they do so before the window
+        is normalised.
         """
         mel_BMC = self.log_mel(samples_BS)
         stride = self.config.stride
@@ -249,14 +322,16 @@ class FeatureExtractor(nn.Module):
 
 
 def _shift_left(mel_BMC: Tensor, offset_B: Tensor) -> Tensor:
-    """Row b moved left by ``offset_B[b]`` mel frames; what enters at the right repeats the last frame."""
+    """Row b moved left by ``offset_B[b]`` mel frames; what enters at the right repeats the last
+    frame."""
     index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device) + offset_B[:, None]
     index = index.clamp(max=mel_BMC.shape[1] - 1)
     return mel_BMC.gather(1, index[..., None].expand_as(mel_BMC))
 
 
 def normalize_utterance(mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:
-    """Zero mean and unit variance (ddof 1) per bin over the valid frames, as Hugging Face does it."""
+    """Zero mean and unit variance (ddof 1) per bin over the valid frames, as Hugging Face does
+    it."""
     index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device)
     valid = (index < lengths_B[:, None])[..., None]
     count = lengths_B.to(mel_BMC.dtype)[:, None, None]

@@ -24,7 +24,9 @@ class AttentionState:
     position: Tensor  # (N,) frames committed so far: the position of the next chunk's first frame
 
     @staticmethod
-    def init(slots: int, layers: int, cells: int, heads: int, size: int, like: Tensor) -> AttentionState:
+    def init(
+        slots: int, layers: int, cells: int, heads: int, size: int, like: Tensor
+    ) -> AttentionState:
         shape = (slots, layers, cells, heads, size)
         return AttentionState(
             keys=like.new_zeros(shape),
@@ -45,14 +47,18 @@ class AdapterState:
 
 @dataclass(frozen=True, slots=True)
 class EncoderState:
-    """All slots of one encoder. Steps write it in place; its size never changes."""
+    """All slots of one encoder.
+
+    Steps write it in place; its size never changes.
+    """
 
     ring: AttentionState
     convolution: Tensor  # (N, L, C, K - 1) post-GLU inputs of the depthwise convolution
     adapter: tuple[AdapterState, ...]
 
     def reset(self, slots: Tensor) -> None:
-        """Make ``slots`` (indices (R,) or mask (N,)) new: what they remembered can no longer be seen."""
+        """Make ``slots`` (indices (R,) or mask (N,)) new: what they remembered can no longer be
+        seen."""
         self.convolution[slots] = 0.0
         for ring in (self.ring, *(layer.ring for layer in self.adapter)):
             ring.positions[slots] = -1

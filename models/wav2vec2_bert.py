@@ -1,9 +1,11 @@
 """The Wav2Vec2-BERT encoder with its CTC head: offline under any chunk mask, or chunk by chunk.
 
-Owns the wiring of the bricks in ``conformer.py``; the tree of attribute names is the checkpoint's. Must
-match ``transformers.Wav2Vec2BertForCTC`` (tests/models hold it to that) and itself: streamed == offline.
+Owns the wiring of the bricks in ``conformer.py``; the tree of attribute names is the checkpoint's.
+Must match ``transformers.Wav2Vec2BertForCTC`` (tests/models hold it to that) and itself: streamed
+== offline.
 
-Shapes: B stream, T input frame (20 ms), U output frame (T without adapter), F feature, C channel, V label.
+Shapes: B stream, T input frame (20 ms), U output frame (T without adapter), F feature, C channel,
+V label.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from models.conformer import (
     Ring,
     Rows,
     Sight,
+    advance,
     last_frames,
     open_ring,
 )
@@ -32,8 +35,8 @@ from models.state import AdapterState, AttentionState, EncoderState
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """Geometry of attention in input frames: a frame sees ``left`` frames before its chunk, the chunk,
-    and ``right`` frames (lookahead) after it."""
+    """Geometry of attention in input frames: a frame sees ``left`` frames before its chunk, the
+    chunk, and ``right`` frames (lookahead) after it."""
 
     left: int
     chunk: int
@@ -52,7 +55,8 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """The fields of a Hugging Face ``config.json`` that change inference; defaults are its defaults."""
+    """The fields of a Hugging Face ``config.json`` that change inference; defaults are its
+    defaults."""
 
     vocab_size: int = 32
     hidden_size: int = 1024
@@ -65,7 +69,7 @@ class EncoderConfig:
     position_embeddings_type: PositionType = "relative_key"
     left_max_position_embeddings: int = 64
     right_max_position_embeddings: int = 8
-    rotary_embedding_base: float = 10000.0
+    rotary_embedding_base: int = 10000
     conv_depthwise_kernel_size: int = 31
     add_adapter: bool = False
     adapter_kernel_size: int = 3
@@ -85,7 +89,9 @@ class EncoderConfig:
             raise ValueError(f"unknown position_embeddings_type {self.position_embeddings_type!r}")
         for activation in (self.hidden_act, self.adapter_act):
             if activation not in ACTIVATIONS:
-                raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
+                raise ValueError(
+                    f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}"
+                )
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> EncoderConfig:
@@ -105,7 +111,9 @@ class EncoderConfig:
 class FeatureProjection(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
+        self.layer_norm = nn.LayerNorm(
+            config.feature_projection_input_dim, eps=config.layer_norm_eps
+        )
         self.projection = nn.Linear(config.feature_projection_input_dim, config.hidden_size)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -141,16 +149,20 @@ class Encoder(nn.Module):
         self.encoder = LayerStack(config)
         self.intermediate_ffn: FeedForward | None = None
         if config.use_intermediate_ffn_before_adapter:
-            self.intermediate_ffn = FeedForward(config.hidden_size, config.intermediate_size, "relu")
+            self.intermediate_ffn = FeedForward(
+                config.hidden_size, config.intermediate_size, "relu"
+            )
         self.adapter = Adapter(config) if config.add_adapter else None
 
     def forward(
         self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Offline: (B, T, F), valid frames (B,) -> hidden (B, U, C), lengths (B,), middle layer (B, T, C).
+        """Offline: (B, T, F), valid frames (B,) -> hidden (B, U, C), lengths (B,), middle layer (B,
+        T, C).
 
-        Without ``chunking`` every frame sees all (as Hugging Face); with it, its chunk and the ``left``
-        frames before that (``right`` must be 0: lookahead is not a plain mask over one sequence).
+        Without ``chunking`` every frame sees all (as Hugging Face); with it, its chunk and the
+        ``left`` frames before that (``right`` must be 0: lookahead is not a plain mask over one
+        sequence).
         """
         sight = offline_sight(features.shape[1], lengths, chunking)
         x = self.feature_projection(features)
@@ -179,13 +191,22 @@ class Encoder(nn.Module):
         def ring(layers: int, channels: int, reach: int) -> AttentionState:
             return AttentionState.init(slots, layers, reach, heads, channels // heads, like)
 
+        if (
+            config.add_adapter
+            and config.adapter_kernel_size > config.adapter_stride + config.adapter_stride // 2
+        ):
+            raise ValueError(
+                f"adapter_kernel_size {config.adapter_kernel_size} needs future frames: cannot stream"
+            )
         adapter, divided = [], chunking
         for index in range(config.num_adapter_layers if config.add_adapter else 0):
             divided = divided.divided(config.adapter_stride)
             past = like.new_zeros(slots, config.adapter_stride // 2, config.output_size)
             reach = divided.left + frames // config.adapter_stride ** (index + 1)
             adapter.append(AdapterState(past, past.clone(), ring(1, config.output_size, reach)))
-        past = like.new_zeros(slots, config.num_hidden_layers, size, config.conv_depthwise_kernel_size - 1)
+        past = like.new_zeros(
+            slots, config.num_hidden_layers, size, config.conv_depthwise_kernel_size - 1
+        )
         return EncoderState(
             ring(config.num_hidden_layers, size, chunking.left + frames), past, tuple(adapter)
         )
@@ -196,28 +217,44 @@ class Encoder(nn.Module):
         """Streamed: (B, T, F) -> hidden (B, U, C) of the rows' slots, and the state they now have.
 
         T is one chunk and its lookahead, or several whole chunks when there is none. Only the
-        ``committed`` frames of a row enter its slot. ``state`` is consumed: it is written in place and
-        returned. Equal to ``forward`` under the same chunking over all that the slot has seen.
+        ``committed`` frames of a row enter its slot. ``state`` is consumed: it is written in place
+        and returned; a call that raises has changed nothing that a second try would see. Equal to
+        ``forward`` under the same chunking over all that the slot has seen.
         """
         left, chunk, right = chunking.left, chunking.chunk, chunking.right
         sight = open_ring(state.ring, rows, features.shape[1], left, chunk, right)
         x = self.feature_projection(features)
+        past, seen = state.convolution[rows.slots], []
         for index, layer in enumerate(self.encoder.layers):
             ring = Ring(state.ring.keys[:, index], state.ring.values[:, index], rows.slots)
-            x, seen = layer(x, sight, ring, state.convolution[rows.slots, index])
-            past = state.convolution.shape[-1]
-            state.convolution[rows.slots, index] = last_frames(seen, rows.committed, past, dim=2)
+            x, inputs = layer(x, sight, ring, past[:, index])
+            seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
         x = self._between(x)
         if self.adapter is not None:
-            for layer, memory in zip(self.adapter.layers, state.adapter, strict=True):
-                assert isinstance(layer, AdapterLayer)
-                chunking = chunking.divided(layer.stride)
-                inputs = rows
-                rows = Rows(rows.slots, *(-(-n // layer.stride) for n in (rows.committed, rows.valid)))
-                frames = x.shape[1] // layer.stride
-                sight = open_ring(memory.ring, rows, frames, chunking.left, chunking.chunk, chunking.right)
-                x = layer.step(x, inputs, memory, sight)
+            x = self._adapt_chunk(x, rows, state.adapter, chunking)
+        state.convolution[rows.slots] = torch.stack(seen, dim=1)
+        advance(state.ring, rows)
         return x, state
+
+    def _adapt_chunk(
+        self, x: Tensor, rows: Rows, states: tuple[AdapterState, ...], chunking: Chunking
+    ) -> Tensor:
+        assert self.adapter is not None
+        commits: list[tuple[AdapterState, Rows, tuple[Tensor, ...]]] = []
+        for adapter, state in zip(self.adapter.layers, states, strict=True):
+            assert isinstance(adapter, AdapterLayer)
+            chunking = chunking.divided(adapter.stride)
+            inputs, rows = rows, rows.divided(adapter.stride)
+            frames = x.shape[1] // adapter.stride
+            sight = open_ring(
+                state.ring, rows, frames, chunking.left, chunking.chunk, chunking.right
+            )
+            x, past = adapter.step(x, inputs, state, sight)
+            commits.append((state, rows, past))
+        for state, rows, (residual, attention) in commits:
+            state.residual[rows.slots], state.attention[rows.slots] = residual, attention
+            advance(state.ring, rows)
+        return x
 
     def _between(self, x: Tensor) -> Tensor:
         if self.intermediate_ffn is not None:

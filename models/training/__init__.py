@@ -1,1 +1,4 @@
-"""The recipe of the shipped model: synthesis, data, augmentation, training. Extra ``train``."""
+"""The recipe of the shipped model: synthesis, data, augmentation, training.
+
+Extra ``train``.
+"""

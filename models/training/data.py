@@ -1,9 +1,10 @@
-"""Clips on disk: one int16 file of samples and one table a shard; batches of similar length from them.
+"""Clips on disk: one int16 file of samples and one table a shard; batches of similar length from
+them.
 
-Owns the shard format and the text normalisation of training; knows nothing of models.
-A shard NAME is NAME.s16 (16 kHz mono, little endian) and NAME.tsv (id, start, samples, voice, text).
+Owns the shard format and the text normalisation of training; knows nothing of models. A shard NAME
+is NAME.s16 (16 kHz mono, little endian) and NAME.tsv (id, start, samples, voice, text).
 
-    python -m models.training.data --manifest MANIFEST --split train --out runs/human
+python -m models.training.data --manifest MANIFEST --split train --out runs/human
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    audio: np.ndarray  # int16 (S,), possibly memory-mapped
+    audio: np.ndarray  # int16 (S,)
     clips: list[Clip]
 
     @staticmethod
@@ -52,8 +53,11 @@ class Shard:
     def load(path: Path) -> Shard:
         with path.with_suffix(".tsv").open(newline="") as table:
             rows = csv.reader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
-            clips = [Clip(id_, int(start), int(count), voice, text) for id_, start, count, voice, text in rows]
-        return Shard(np.memmap(path.with_suffix(".s16"), dtype="<i2", mode="r"), clips)
+            clips = [
+                Clip(id_, int(start), int(count), voice, text)
+                for id_, start, count, voice, text in rows
+            ]
+        return Shard(np.fromfile(path.with_suffix(".s16"), dtype="<i2"), clips)
 
     def save(self, path: Path) -> None:
         """Write the samples first: a shard exists once its table does."""
@@ -82,11 +86,16 @@ class Batch:
 
 
 def batches(
-    sources: Sequence[Sequence[Shard]], shares: Sequence[float], batch_s: float, max_clip_s: float, rng: random.Random
+    sources: Sequence[Sequence[Shard]],
+    shares: Sequence[float],
+    batch_s: float,
+    max_clip_s: float,
+    rng: random.Random,
 ) -> Iterator[Batch]:
     """Endless batches of about ``batch_s`` seconds; source i has ``shares[i]`` of them.
 
-    Each source is walked in epochs; a batch comes from one source and holds clips of similar length.
+    Each source is walked in epochs; a batch comes from one source and holds clips of similar
+    length.
     """
     walks = [_walk(shards, batch_s, max_clip_s, rng) for shards in sources]
     while True:
@@ -94,9 +103,14 @@ def batches(
         yield next(walk)
 
 
-def _walk(shards: Sequence[Shard], batch_s: float, max_clip_s: float, rng: random.Random) -> Iterator[Batch]:
+def _walk(
+    shards: Sequence[Shard], batch_s: float, max_clip_s: float, rng: random.Random
+) -> Iterator[Batch]:
     pool = [
-        (shard, clip) for shard in shards for clip in shard.clips if clip.samples <= max_clip_s * SAMPLE_RATE
+        (shard, clip)
+        for shard in shards
+        for clip in shard.clips
+        if clip.samples <= max_clip_s * SAMPLE_RATE
     ]
     while True:
         pool.sort(key=lambda item: item[1].samples * rng.uniform(0.9, 1.1))
@@ -152,12 +166,18 @@ def pack_manifest(manifest: Path, split: str, leave_out: Sequence[str], out: Pat
 def main() -> None:
     parser = argparse.ArgumentParser(description="pack a manifest's speech into one shard")
     parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--split", default="train", help="folder name in the paths to take: train or dev")
-    parser.add_argument("--leave-out", nargs="*", default=["fd_"], help="prefixes of ids to leave out")
+    parser.add_argument(
+        "--split", default="train", help="folder name in the paths to take: train or dev"
+    )
+    parser.add_argument(
+        "--leave-out", nargs="*", default=["fd_"], help="prefixes of ids to leave out"
+    )
     parser.add_argument("--out", type=Path, required=True, help="shard to write, without suffix")
     arguments = parser.parse_args()
     shard = pack_manifest(arguments.manifest, arguments.split, arguments.leave_out, arguments.out)
-    print(f"{arguments.out}: {len(shard.clips)} clips, {len(shard.audio) / SAMPLE_RATE / 3600:.2f} h")
+    print(
+        f"{arguments.out}: {len(shard.clips)} clips, {len(shard.audio) / SAMPLE_RATE / 3600:.2f} h"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Speech to train on, made on this machine: espeak-ng's and flite's voices reading given texts.
 
-    python -m models.training.synthesis --texts DIR --out runs/synthetic --shards 20
+python -m models.training.synthesis --texts DIR --out runs/synthetic --shards 20
 
-Owns the choice of voices and the shard format (see ``data.py``). Shard k of seed s is always the same
-speech, so a run that was stopped goes on with the shards that are missing. A hundredth of the texts,
-chosen by hash, is never spoken in a training shard: ``--heldout`` speaks only those.
+Owns the choice of voices and the shard format (see ``data.py``). Shard k of seed s is always the
+same speech, so a run that was stopped goes on with the shards that are missing. A hundredth of the
+texts, chosen by hash, is never spoken in a training shard: ``--heldout`` speaks only those.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ import soxr
 
 from models.training.data import SAMPLE_RATE, Clip, Shard, normalize_text
 
-ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-029")
+ACCENTS = (
+    "en-us",
+    "en-us",
+    "en-us",
+    "en-gb",
+    "en-gb-x-rp",
+    "en-gb-scotland",
+    "en-gb-x-gbclan",
+    "en-029",
+)
 UNUSABLE = ("whisper", "croak", "robo", "Robot", "Demonic", "Tweaky", "fast", "Storm", "kaukovalta")
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 FLITE_SHARE = 0.4  # flite's voices are built from people, espeak's from formants: weigh them up
@@ -36,7 +45,10 @@ CLIPS_PER_SHARD = 1500
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One way to speak. ``warp`` resamples the result, which moves pitch and formants together."""
+    """One way to speak.
+
+    ``warp`` resamples the result, which moves pitch and formants together.
+    """
 
     engine: str
     name: str
@@ -51,7 +63,9 @@ class Voice:
 
 def espeak_variants() -> list[str]:
     """The usable voice variants of the installed espeak-ng."""
-    listing = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True
+    )
     names = [line.split()[4].removeprefix("!v/") for line in listing.stdout.splitlines()[1:]]
     return sorted(name for name in names if not any(word in name for word in UNUSABLE))
 
@@ -72,7 +86,17 @@ def speak(text: str, voice: Voice) -> np.ndarray:
         command += ["-t", text, "-o", "/dev/stdout"]
     else:
         rate = str(round(voice.words_per_minute / voice.warp))
-        command = ["espeak-ng", "-v", voice.name, "-s", rate, "-p", str(voice.pitch), "--stdout", text]
+        command = [
+            "espeak-ng",
+            "-v",
+            voice.name,
+            "-s",
+            rate,
+            "-p",
+            str(voice.pitch),
+            "--stdout",
+            text,
+        ]
     wave = subprocess.run(command, capture_output=True, check=True).stdout
     return resample(*parse_wave(wave), voice.warp)
 
@@ -86,8 +110,10 @@ def parse_wave(wave: bytes) -> tuple[np.ndarray, int]:
 
 
 def resample(samples: np.ndarray, rate: int, warp: float = 1.0) -> np.ndarray:
-    """int16 at ``rate`` to int16 at 16 kHz, played ``warp`` times faster."""
-    return np.asarray(soxr.resample(samples, rate * warp, SAMPLE_RATE, quality="HQ"), dtype=np.int16)
+    """Int16 at ``rate`` to int16 at 16 kHz, played ``warp`` times faster."""
+    return np.asarray(
+        soxr.resample(samples, rate * warp, SAMPLE_RATE, quality="HQ"), dtype=np.int16
+    )
 
 
 def is_heldout(text: str) -> bool:
@@ -95,12 +121,15 @@ def is_heldout(text: str) -> bool:
 
 
 def read_texts(folder: Path, heldout: bool) -> list[list[str]]:
-    """Normalised texts of each file of ``folder``, cut to at most MAX_WORDS words, in a fixed order."""
+    """Normalised texts of each file of ``folder``, cut to at most MAX_WORDS words, in a fixed
+    order."""
     sources = []
     for path in sorted(folder.glob("*.txt")):
         if ".raw." in path.name or "lmdev" in path.name:
             continue
-        pieces = {piece for line in path.read_text().splitlines() for piece in cut(normalize_text(line))}
+        pieces = {
+            piece for line in path.read_text().splitlines() for piece in cut(normalize_text(line))
+        }
         sources.append(sorted(piece for piece in pieces if is_heldout(piece) == heldout))
     return [source for source in sources if source]
 
@@ -132,11 +161,11 @@ def make_shard(path: Path, texts: list[list[str]], seed: str, clips: int) -> Pat
     return path
 
 
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="synthesise speech into shards")
-    parser.add_argument("--texts", type=Path, required=True, help="folder of .txt files, a sentence a line")
+    parser.add_argument(
+        "--texts", type=Path, required=True, help="folder of .txt files, a sentence a line"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shards", type=int, default=20)
     parser.add_argument("--clips", type=int, default=CLIPS_PER_SHARD, help="clips in a shard")
@@ -148,9 +177,14 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     kind = "heldout" if arguments.heldout else "train"
     with ProcessPoolExecutor(arguments.workers) as pool:
-        paths = [arguments.out / f"{kind}-{arguments.seed}-{index:03d}" for index in range(arguments.shards)]
+        paths = [
+            arguments.out / f"{kind}-{arguments.seed}-{index:03d}"
+            for index in range(arguments.shards)
+        ]
         missing = [path for path in paths if not Shard.exists(path)]
-        jobs = [pool.submit(make_shard, path, texts, path.name, arguments.clips) for path in missing]
+        jobs = [
+            pool.submit(make_shard, path, texts, path.name, arguments.clips) for path in missing
+        ]
         for job in jobs:
             print(job.result(), flush=True)
 

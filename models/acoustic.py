@@ -1,0 +1,152 @@
+"""Waveforms to CTC log-probabilities: features, encoder and head as one module.
+
+Owns the three ways to run them: whole utterances, chunk by chunk with caches, and overlapping
+windows. Knows nothing of sessions; which slot and which frames are valid is said by the caller, in
+output frames.
+
+Shapes: B stream, S sample, U output frame (20 ms, 40 ms with one adapter layer), V label, N slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.conformer import Rows
+from models.features import FeatureConfig, FeatureExtractor, FeatureStats, with_normalization
+from models.state import EncoderState
+from models.vocabulary import Vocabulary
+from models.wav2vec2_bert import Chunking, Wav2Vec2BertForCTC
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """Everything that the slots of one AcousticModel remember."""
+
+    stats: FeatureStats
+    encoder: EncoderState | None  # None when windows are encoded anew each time
+    chunking: Chunking  # in input frames
+
+    def reset(self, slots: Tensor) -> None:
+        """Make ``slots`` (R,) new."""
+        self.stats.reset(slots)
+        if self.encoder is not None:
+            self.encoder.reset(slots)
+
+
+class AcousticModel(nn.Module):
+    """A checkpoint ready to run.
+
+    A cached stream cannot know its whole utterance: a checkpoint that was trained with utterance-wise
+    normalisation is given ``running`` statistics there.
+    """
+
+    def __init__(
+        self, name: str, model: Wav2Vec2BertForCTC, features: FeatureConfig, vocabulary: Vocabulary
+    ) -> None:
+        super().__init__()
+        self.name, self.vocabulary = name, vocabulary
+        self.model = model
+        self.features = FeatureExtractor(features)
+        causal = "global" if features.normalization == "global" else "running"
+        self.causal_features = FeatureExtractor(with_normalization(features, causal))
+
+    def place(self, device: str, dtype: torch.dtype) -> AcousticModel:
+        """Move to ``device``; the encoder computes in ``dtype``, the features stay in float32."""
+        self.to(device)
+        self.model.to(dtype)
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Input frames per output frame."""
+        return self.model.config.output_stride
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples per output frame."""
+        return self.features.config.hop_samples * self.stride
+
+    @property
+    def tail_samples(self) -> int:
+        """Samples that a run of frames needs beyond its hops."""
+        return self.features.config.tail_samples
+
+    def forward(
+        self, samples_BS: Tensor, lengths_B: Tensor, chunking: Chunking | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Whole utterances (B, S) in [-1, 1], right-padded, to log-probs (B, U, V) and valid frames
+        (B,).
+
+        With ``chunking`` (input frames) the result is what ``forward_chunk`` gives for the same
+        audio.
+        """
+        extractor = self.causal_features if chunking else self.features
+        features, frames = extractor(samples_BS, lengths_B, chunking.chunk if chunking else None)
+        logits, frames = self.model(features.to(self._dtype), frames, chunking)
+        return logits.float().log_softmax(dim=-1), frames
+
+    def init_state(
+        self, slots: int, left: int, chunk: int, right: int, cached: bool
+    ) -> StreamState:
+        """New state of ``slots`` streams for chunks of this geometry in output frames.
+
+        Raises:
+            ValueError: the geometry is impossible, or this model cannot stream.
+        """
+        chunking = Chunking(left * self.stride, chunk * self.stride, right * self.stride)
+        bins, device = self.features.config.num_mel_bins, self.model.lm_head.weight.device
+        encoder = self.model.wav2vec2_bert.init_state(slots, chunking) if cached else None
+        return StreamState(FeatureStats.init(slots, bins, device), encoder, chunking)
+
+    def forward_chunk(
+        self,
+        samples_BS: Tensor,
+        slots_B: Tensor,
+        committed_B: Tensor,
+        valid_B: Tensor,
+        state: StreamState,
+    ) -> tuple[Tensor, StreamState]:
+        """One chunk and its lookahead for each of ``slots_B``: log-probs (B, U, V) and the state.
+
+        ``state`` is consumed: written in place and returned, but only when nothing was raised.
+        """
+        assert state.encoder is not None
+        rows = Rows(slots_B, committed_B * self.stride, valid_B * self.stride)
+        before = state.stats.select(slots_B)
+        features, after = self.causal_features.chunk(
+            samples_BS, rows.committed, rows.valid, torch.zeros_like(slots_B), before
+        )
+        logits, _ = self.model.forward_chunk(
+            features.to(self._dtype), rows, state.encoder, state.chunking
+        )
+        state.stats.assign(slots_B, after)
+        return logits.float().log_softmax(dim=-1), state
+
+    def forward_window(
+        self,
+        samples_BS: Tensor,
+        slots_B: Tensor,
+        left_B: Tensor,
+        committed_B: Tensor,
+        valid_B: Tensor,
+        state: StreamState,
+    ) -> tuple[Tensor, StreamState]:
+        """Windows of left context, chunk and lookahead, each encoded on its own: log-probs (B, U,
+        V).
+
+        ``valid_B`` counts all frames of a window. Only normalisation remembers anything
+        (``running``).
+        """
+        before = state.stats.select(slots_B)
+        left, committed, valid = (n * self.stride for n in (left_B, committed_B, valid_B))
+        features, after = self.features.chunk(samples_BS, committed, valid, left, before)
+        logits, _ = self.model(features.to(self._dtype), valid)
+        state.stats.assign(slots_B, after)
+        return logits.float().log_softmax(dim=-1), state
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.model.lm_head.weight.dtype

@@ -1,0 +1,235 @@
+"""Checkpoints in Hugging Face layout: a directory, a shipped model's name or a hub id to an
+AcousticModel.
+
+Owns files and their faults: whatever is wrong with a checkpoint is one CheckpointError of one
+sentence. Reads safetensors only; a pickle can run code when opened, so it is never opened.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.acoustic import AcousticModel
+from models.features import FeatureConfig
+from models.vocabulary import Vocabulary, read_vocabulary
+from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+FILES = ("config.json", "preprocessor_config.json", "vocab.json")
+TRAINING_ONLY = ("masked_spec_embed",)  # keys that inference has no use for
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be loaded; the message is one sentence for the user."""
+
+
+def shipped() -> list[str]:
+    """Names of the models that come with this package."""
+    return sorted(path.parent.name for path in PRETRAINED.glob("*/config.json"))
+
+
+def load(name: str) -> AcousticModel:
+    """Load a model in float32 on the CPU, ready for inference.
+
+    Args:
+        name: a directory, the name of a shipped model, or a hub id ``owner/model``.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is not one that this engine can run.
+    """
+    folder = find(name)
+    _check_files(folder)
+    values = _read_json(folder / "config.json")
+    _check_architecture(folder, values)
+    try:
+        config = EncoderConfig.from_json(values)
+        vocabulary = read_vocabulary(folder, config.pad_token_id, config.vocab_size)
+        features = feature_config(_read_json(folder / "preprocessor_config.json"))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    if features.feature_size != config.feature_projection_input_dim:
+        raise CheckpointError(
+            f"{folder}: the features have {features.feature_size} values a frame "
+            f"but the model expects {config.feature_projection_input_dim}"
+        )
+    with torch.device("meta"):
+        model = Wav2Vec2BertForCTC(config)
+    _assign(folder, model, _read_weights(folder))
+    return AcousticModel(Path(name).name, model, features, vocabulary).eval()
+
+
+def find(name: str) -> Path:
+    """The directory of a checkpoint; a hub id is downloaded (or found in the hub's cache)."""
+    if Path(name).is_dir():
+        return Path(name)
+    if name in shipped():
+        return PRETRAINED / name
+    if HUB_ID.fullmatch(name) and not name.startswith("."):
+        return _download(name)
+    known = ", ".join(shipped()) or "none"
+    raise CheckpointError(
+        f"no model {name!r}: neither a directory, nor a shipped model ({known}), nor a hub id owner/model"
+    )
+
+
+def _download(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise CheckpointError(
+            f"{name!r} looks like a hub id: install huggingface_hub, or give a downloaded directory"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # the hub's client raises many kinds: network, absence, permission
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"cannot fetch {name!r} from the hub: {reason}") from error
+
+
+def _check_files(folder: Path) -> None:
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{folder} is not a complete checkpoint: {' and '.join(missing)} missing"
+        )
+
+
+def _check_architecture(folder: Path, values: dict[str, Any]) -> None:
+    kind, architectures = (
+        values.get("model_type"),
+        values.get("architectures") or ["Wav2Vec2BertForCTC"],
+    )
+    if kind != "wav2vec2-bert":
+        raise CheckpointError(f"{folder} holds a {kind!r} model; this engine runs 'wav2vec2-bert'")
+    if "Wav2Vec2BertForCTC" not in architectures:
+        raise CheckpointError(
+            f"{folder} holds a {architectures[0]}, which has no CTC head; this engine runs Wav2Vec2BertForCTC"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
+def feature_config(values: dict[str, Any]) -> FeatureConfig:
+    """``preprocessor_config.json``; our own keys stand under ``streaming``."""
+    if values.get("sampling_rate", 16_000) != 16_000:
+        raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
+    ours = values.get("streaming", {})
+    stated = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in ours.items()
+    }
+    return FeatureConfig(
+        num_mel_bins=values.get("num_mel_bins", 80), stride=values.get("stride", 2), **stated
+    )
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+    elif single.is_file():
+        shards = [single.name]
+    elif any(folder.glob("*.bin")):
+        raise CheckpointError(
+            f"{folder} has its weights as a pickle (.bin), which can run code when opened; "
+            "save them as safetensors (in transformers: model.save_pretrained(directory))"
+        )
+    else:
+        raise CheckpointError(f"{folder} is not a complete checkpoint: model.safetensors missing")
+    weights: dict[str, Tensor] = {}
+    for shard in shards:
+        path = (
+            folder / Path(shard).name
+        )  # a plain file name: an index never leads out of its directory
+        try:
+            weights |= load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    return weights
+
+
+def _assign(folder: Path, model: Wav2Vec2BertForCTC, weights: dict[str, Tensor]) -> None:
+    """Give ``model`` (on the meta device) its weights in float32, each of them exactly once."""
+    expected = model.state_dict()
+    weights = {
+        name: tensor.float() for name, tensor in weights.items() if not name.endswith(TRAINING_ONLY)
+    }
+    for problem, names in (
+        ("lacks", expected.keys() - weights),
+        ("has unknown", weights.keys() - expected),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(f"{folder}: the checkpoint {problem} {min(names)}{more}")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"expected {tuple(expected[name].shape)}, got {tuple(tensor.shape)}"
+            raise CheckpointError(f"{folder}: {name} has the wrong shape: {shapes}")
+    model.load_state_dict(weights, assign=True)
+
+
+def save(
+    folder: Path, model: Wav2Vec2BertForCTC, features: FeatureConfig, vocabulary: Vocabulary
+) -> None:
+    """Write a directory that ``load`` and ``transformers`` both read; weights keep their dtype."""
+    from dataclasses import asdict
+
+    streaming = asdict(features)
+    bins, stride = streaming.pop("num_mel_bins"), streaming.pop("stride")
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    config = asdict(model.config) | {
+        "model_type": "wav2vec2-bert",
+        "architectures": ["Wav2Vec2BertForCTC"],
+        "dtype": dtype,
+        "apply_spec_augment": False,
+    }
+    preprocessor = {
+        "feature_extractor_type": "SeamlessM4TFeatureExtractor",
+        "processor_class": "Wav2Vec2BertProcessor",
+        "feature_size": bins,
+        "num_mel_bins": bins,
+        "stride": stride,
+        "sampling_rate": 16_000,
+        "padding_value": 0.0,
+        "padding_side": "right",
+        "return_attention_mask": True,
+        "streaming": {key: value for key, value in streaming.items() if value != ()},
+    }
+    tokenizer = {
+        "tokenizer_class": "Wav2Vec2CTCTokenizer",
+        "processor_class": "Wav2Vec2BertProcessor",
+        "pad_token": vocabulary.tokens[vocabulary.blank],
+        "word_delimiter_token": vocabulary.tokens[vocabulary.delimiter]
+        if vocabulary.delimiter is not None
+        else None,
+        "unk_token": "[UNK]",
+        "bos_token": None,
+        "eos_token": None,
+    }
+    vocab = {text: index for index, text in enumerate(vocabulary.tokens)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in (
+        ("config.json", config),
+        ("preprocessor_config.json", preprocessor),
+        ("tokenizer_config.json", tokenizer),
+        ("vocab.json", vocab),
+    ):
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,147 @@
+"""Windows to token ids: the only file of the engine that knows tensors and devices.
+
+Owns the acoustic model, its state of all slots, and the one trip of a batch to the device and
+back. Must not know: streams, sessions, decoding. Called by one thread at a time.
+
+Shapes: B window, S sample, U frame, V label.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamer.core.chunker import Window
+from streamer.core.context import Context, Grid
+from streamer.core.stream import Frames, Labels
+
+Mode = Literal["cache", "window"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Vocabulary(Protocol):
+    """What the ids of a model mean."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]: ...
+    @property
+    def blank(self) -> int: ...
+    @property
+    def delimiter(self) -> int | None: ...
+    @property
+    def silent(self) -> frozenset[int]: ...
+
+
+class Acoustic(Protocol):
+    """The network, as ``models.acoustic.AcousticModel`` has it; all counts are output frames."""
+
+    vocabulary: Any
+
+    @property
+    def hop_samples(self) -> int: ...
+    @property
+    def tail_samples(self) -> int: ...
+    def place(self, device: str, dtype: torch.dtype) -> Any: ...
+    def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any: ...
+    def forward_chunk(
+        self, samples_BS: Tensor, slots_B: Tensor, committed_B: Tensor, valid_B: Tensor, state: Any
+    ) -> tuple[Tensor, Any]: ...
+    def forward_window(
+        self,
+        samples_BS: Tensor,
+        slots_B: Tensor,
+        left_B: Tensor,
+        committed_B: Tensor,
+        valid_B: Tensor,
+        state: Any,
+    ) -> tuple[Tensor, Any]: ...
+
+
+class ModelRunner:
+    """Runs an acoustic model for up to ``slots`` streams; a ``core.recognizer.Model``.
+
+    Args:
+        model: loaded weights; moved to ``device`` and ``dtype``.
+        mode: ``cache`` keeps the left context as encoder state, ``window`` encodes it anew each step.
+        context: what a chunk may see, left context included, in output frames.
+        slots: streams that can be open at once.
+        device: ``auto`` is CUDA where there is one.
+        dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32.
+
+    Raises:
+        ValueError: no such device, or a geometry that the model cannot have.
+    """
+
+    def __init__(
+        self,
+        model: Acoustic,
+        *,
+        mode: Mode,
+        context: Context,
+        slots: int,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.slots = slots
+        self.context = Context(0, context.chunk, context.right) if mode == "cache" else context
+        self.grid = Grid(model.hop_samples, model.tail_samples)
+        vocabulary: Vocabulary = model.vocabulary
+        self.labels = Labels(
+            vocabulary.tokens, vocabulary.blank, vocabulary.delimiter, vocabulary.silent
+        )
+        self._cached = mode == "cache"
+        self._model: Acoustic = model.place(self.device, self.dtype)
+        self._state = self._model.init_state(
+            slots, context.left, context.chunk, context.right, self._cached
+        )
+
+    @torch.inference_mode()
+    def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
+        """The best id of every valid frame of each window; see ``core.recognizer.Model.run``."""
+        samples_BS = torch.from_numpy(np.stack([window.samples for window in windows]))
+        left_B, committed_B, valid_B = torch.tensor(
+            [[w.left, w.chunk, w.left + w.chunk + w.right] for w in windows], device=self.device
+        ).unbind(1)
+        slots_B = torch.tensor(slots, device=self.device)
+        samples_BS = samples_BS.to(self.device)
+        if self._cached:
+            log_probs_BUV, self._state = self._model.forward_chunk(
+                samples_BS, slots_B, committed_B, valid_B, self._state
+            )
+        else:
+            log_probs_BUV, self._state = self._model.forward_window(
+                samples_BS, slots_B, left_B, committed_B, valid_B, self._state
+            )
+        best_BU, ids_BU = log_probs_BUV.max(dim=-1)
+        best, ids = best_BU.cpu().numpy(), ids_BU.cpu().numpy()
+        valid = [window.left + window.chunk + window.right for window in windows]
+        return [Frames(ids[row, :count], best[row, :count]) for row, count in enumerate(valid)]
+
+    @torch.inference_mode()
+    def reset(self, slots: Sequence[int]) -> None:
+        """Forget the streams in ``slots``."""
+        self._state.reset(torch.tensor(slots, device=self.device))
+
+
+def choose_device(device: str) -> str:
+    """``auto`` resolved; a named device checked."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: expected a CUDA device, found none")
+    return device
+
+
+def choose_dtype(dtype: str, device: str) -> torch.dtype:
+    """``auto`` resolved: bfloat16 on CUDA and on CPUs that have AMX or AVX-512 BF16."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    if device.startswith("cuda"):
+        return torch.bfloat16
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
+    return torch.bfloat16 if fast else torch.float32
