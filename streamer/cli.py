@@ -242,7 +242,7 @@ async def _serve_until_told(settings: config.Config) -> int:
         ):
             host = f"[{server.host}]" if ":" in server.host else server.host
             address = f"ws://{host}:{listening.port}/v1/stream"
-            print(f"serving {about.name} at {address}, latency {latency_ms} ms", flush=True)
+            print(f"serving {about.name} (latency {latency_ms} ms) at {address}", flush=True)
             await told.wait()
     return 0
 

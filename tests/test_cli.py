@@ -1,0 +1,392 @@
+"""The command line as a user meets it: real processes, a real (tiny, untrained) checkpoint."""
+
+import ast
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from models import checkpoint
+from models.features import FeatureConfig
+from models.vocabulary import Vocabulary
+from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
+from streamer import messages as m
+from streamer.cli import main
+from tests.sound import play, sound_server
+
+ROOT = Path(__file__).parents[1]
+STREAMER = [sys.executable, "-W", "error", "-m", "streamer"]
+TOKENS = ("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A model this small is slower on many threads, and far slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint directory whose model babbles: random weights, no blank bias."""
+    torch.manual_seed(3)
+    config = EncoderConfig(
+        vocab_size=len(TOKENS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        conv_depthwise_kernel_size=7,
+    )
+    network = Wav2Vec2BertForCTC(config)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    folder = tmp_path_factory.mktemp("model") / "babbler"
+    vocabulary = Vocabulary(TOKENS, 0, 1, frozenset())
+    checkpoint.save(folder, network, FeatureConfig(normalization="running"), vocabulary)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> str:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 3)
+    path = tmp_path_factory.mktemp("audio") / "talk.flac"
+    soundfile.write(path, noise * np.linspace(0, 1, len(noise)), 16_000)
+    return str(path)
+
+
+def use(model: str) -> list[str]:
+    """Options; float32, since bfloat16 need not give the same text in other batches."""
+    return ["--model", model, "--dtype", "float32"]
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process: status, stdout, stderr."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            status = main(list(arguments))
+        except SystemExit as end:  # from the parser
+            status = int(end.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+def run_process(
+    *arguments: str, env: dict[str, str] | None = None, stdin: bytes = b""
+) -> tuple[int, str, str]:
+    """Run a command in a process of its own."""
+    ran = subprocess.run(
+        [*STREAMER, *arguments],
+        input=stdin,
+        capture_output=True,
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+    )
+    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+
+
+# --- light and clear ------------------------------------------------------------------------------
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, streamer\n"
+        "heavy = {'torch', 'numpy', 'soundfile', 'websockets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert 'transcribe' in dir(streamer)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_every_public_name_can_be_loaded() -> None:
+    import streamer
+
+    for name in streamer.__all__:
+        assert getattr(streamer, name) is not None
+    with pytest.raises(AttributeError, match="nothing_here"):
+        _ = streamer.nothing_here
+
+
+def test_help_needs_no_torch() -> None:
+    program = (
+        "import sys\nfrom streamer.cli import main\n"
+        "for command in ([], ['transcribe'], ['listen'], ['serve'], ['devices'], ['models']):\n"
+        "    try:\n        main([*command, '--help'])\n"
+        "    except SystemExit as end:\n        assert end.code == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "COMMAND"),
+        (["sing"], 2, "invalid choice: 'sing'"),
+        (["transcribe"], 2, "FILE"),
+        (["transcribe", "x.wav", "--preset", "fast"], 2, "invalid choice: 'fast'"),
+        (["transcribe", "none.wav"], 1, "cannot open none.wav: No such file"),
+        (["transcribe", "."], 1, ". is a directory"),
+        (["transcribe", "README.md"], 1, "README.md is not audio"),
+        (["transcribe", "a.wav", "b.wav", "--format", "srt"], 1, "--format srt takes one file"),
+        (["transcribe", "x.wav", "--config", "none.toml"], 1, "cannot read none.toml"),
+        (["transcribe", "x.wav", "--silence-s", "-1"], 1, "silence_s"),
+        (["serve", "--port", "99999"], 1, "port from 0 to 65535"),
+        (["serve", "--model", "no-such-model"], 1, "no model 'no-such-model'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments: list[str], status: int, said: str) -> None:
+    got, out, err = run(*arguments)
+    assert (got, out) == (status, "")
+    assert said in err
+    assert "Traceback" not in err
+    if status == 1:
+        assert err.startswith("streamer: ")
+        assert err.count("\n") == 1
+
+
+def test_a_bad_model_is_one_clear_line(talk: str, tmp_path: Path) -> None:
+    status, out, err = run("transcribe", talk, "--model", str(tmp_path))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "not a complete checkpoint" in err
+    if not torch.cuda.is_available():
+        status, out, err = run("transcribe", talk, "--device", "cuda", "--model", str(tmp_path))
+        assert (status, err.count("\n")) == (1, 1)
+
+
+def test_models_are_listed_with_the_way_to_others() -> None:
+    status, out, err = run("models")
+    assert (status, err) == (0, "")
+    assert "hub id" in out
+    for name in checkpoint.shipped():
+        assert name in out
+
+
+# --- transcribe -----------------------------------------------------------------------------------
+
+
+def test_json_is_the_wire_protocol(model: str, talk: str) -> None:
+    status, out, err = run("transcribe", talk, *use(model), "--format", "json")
+    assert (status, err) == (0, "")
+    events = [m.decode_server(line) for line in out.splitlines()]
+    assert isinstance(events[-1], m.Closed)
+    assert events[-1].received == 48_000
+    assert any(isinstance(event, m.Partial) for event in events)
+    assert any(isinstance(event, m.Final) and event.text for event in events)
+
+
+def finals(model: str, talk: str, *options: str) -> list[m.Final]:
+    status, out, err = run("transcribe", talk, *use(model), "--format", "json", *options)
+    assert (status, err) == (0, "")
+    events = [m.decode_server(line) for line in out.splitlines()]
+    return [event for event in events if isinstance(event, m.Final)]
+
+
+def test_all_formats_tell_the_same(model: str, talk: str) -> None:
+    texts = [final.text for final in finals(model, talk)]
+    status, out, err = run("transcribe", talk, *use(model))
+    assert (status, out.splitlines(), err) == (0, texts, "")
+    recording = Path(talk).read_bytes()
+    status, out, err = run_process("transcribe", "-", *use(model), stdin=recording)
+    assert (status, out.splitlines(), err) == (0, texts, "")
+    for form, header in (("srt", "1\n00:00:"), ("vtt", "WEBVTT\n\n00:00:")):
+        status, out, err = run("transcribe", talk, *use(model), "--format", form)
+        assert (status, err) == (0, "")
+        assert out.startswith(header)
+        cues = [line for line in out.splitlines() if re.fullmatch(r"[a-z' ]+", line)]
+        assert " ".join(cues).split() == " ".join(texts).split()
+
+
+@pytest.mark.parametrize("mode", ["cache", "window"])
+@pytest.mark.parametrize("preset", ["low", "default", "accurate"])
+def test_modes_and_presets(model: str, talk: str, mode: str, preset: str) -> None:
+    assert finals(model, talk, "--mode", mode, "--preset", preset)
+
+
+def test_settings_come_from_a_file(model: str, talk: str, tmp_path: Path) -> None:
+    settings = tmp_path / "streamer.toml"
+    settings.write_text(f"[model]\nname = '{model}'\n")
+    status, _, err = run("transcribe", talk, "--config", str(settings))
+    assert (status, err) == (0, "")
+    settings.write_text("[model]\nnmae = 'x'\n")
+    status, _, err = run("transcribe", talk, "--config", str(settings))
+    assert (status, err) == (
+        1, "streamer: unknown setting model.nmae; did you mean name?\n"
+    )  # fmt: skip
+
+
+def test_one_bad_file_does_not_stop_the_others(model: str, talk: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(160), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(1_600, np.nan), 16_000, subtype="FLOAT")
+    short, broken = str(tmp_path / "short.wav"), str(tmp_path / "nan.wav")
+    status, out, err = run("transcribe", short, broken, "none.wav", talk, *use(model))
+    assert status == 1
+    assert re.findall("==> (.*) <==", out) == [short, broken, talk]
+    assert re.search("[a-z]", out.rpartition("<==")[2])
+    assert [line.split(":")[0] for line in err.splitlines()] == ["streamer", "streamer"]
+
+
+def test_a_closed_pipe_ends_quietly(model: str, talk: str) -> None:
+    command = [*STREAMER, "transcribe", talk, talk, *use(model), "--format", "json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        ran.stdout.readline()
+        ran.stdout.close()
+        assert ran.stderr.read() == b""
+
+
+def test_ctrl_c_ends_cleanly(model: str) -> None:
+    """Interrupted while it waits for audio that never comes."""
+    command = [
+        *STREAMER,
+        "transcribe",
+        "-",
+        "--model",
+        model,
+        "--format",
+        "json",
+        "--preset",
+        "low",
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as ran:
+        assert ran.stdin is not None
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        noise = np.random.default_rng(0).normal(0, 3_000, 160_000).astype("<i2").tobytes()
+        endless = b"\xff\xff\xff\xff"
+        form = b"fmt \x10\0\0\0\1\0\1\0\x80>\0\0\0}\0\0\2\0\x10\0"
+        ran.stdin.write(b"RIFF" + endless + b"WAVE" + form + b"data" + endless + noise)
+        ran.stdin.flush()
+        ran.stdout.readline()
+        ran.send_signal(signal.SIGINT)
+        ran.wait()  # with standard input still open
+        assert (ran.returncode, ran.stderr.read()) == (130, b"")
+
+
+# --- serve ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [*STREAMER, "serve", "--port", "0", *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        try:
+            greeting = server.stdout.readline()
+            address = re.search(r"ws://\S+", greeting)
+            assert address is not None, server.stderr.read()
+            yield server, address.group()
+        finally:
+            server.terminate()
+
+
+def client(url: str, path: str) -> list[m.ServerMessage]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "clients.python", path, "--url", url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return [m.decode_server(line) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_serve_recognises_what_transcribe_does(model: str, talk: str, end: signal.Signals) -> None:
+    with serving(*use(model)) as (server, url):
+        heard = client(url, talk)
+        server.send_signal(end)
+        assert server.wait() == 0
+        assert server.stderr is not None
+        logged = server.stderr.read()
+    assert isinstance(heard[0], m.Ready)
+    assert heard[0].model == "babbler"
+    assert heard[0].latency_ms == 335
+    texts = [message.text for message in heard if isinstance(message, m.Final)]
+    assert texts == [final.text for final in finals(model, talk)]
+    assert "Traceback" not in logged
+    assert not any(word in logged for word in texts[0].split() if len(word) > 6)
+
+
+def test_serving_to_others_is_warned_of(model: str) -> None:
+    with serving(*use(model), "--host", "0.0.0.0") as (server, _):
+        server.terminate()
+        assert server.stderr is not None
+        assert "no authentication" in server.stderr.read()
+
+
+def test_a_port_in_use_is_one_clear_line(model: str) -> None:
+    with serving(*use(model)) as (_, url):
+        port = re.search(r":(\d+)/", url)
+        assert port is not None
+        status, out, err = run("serve", *use(model), "--port", port.group(1))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "cannot listen on 127.0.0.1" in err
+
+
+# --- listen ---------------------------------------------------------------------------------------
+
+
+def test_listen_hears_the_microphone_and_ends_with_ctrl_c(model: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    with sound_server(tmp_path) as env:
+        status, out, err = run_process("devices", env=env)
+        assert (status, err) == (0, "")
+        assert re.search(r"^\* +\d+ default", out, re.MULTILINE)
+        status, out, err = run_process("listen", "--input", "no such", env=env)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        with subprocess.Popen(
+            [*STREAMER, "listen", *use(model)],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as listening:
+            assert listening.stdout is not None
+            assert listening.stderr is not None
+            assert "listening to default" in listening.stderr.readline()
+            play(noise, tmp_path, env)
+            listening.send_signal(signal.SIGINT)
+            out, err = listening.communicate()
+    assert (listening.returncode, err) == (0, "")
+    assert re.search("[a-z]", out)
+
+
+# --- the library ----------------------------------------------------------------------------------
+
+
+def test_a_file_in_three_lines(model: str, talk: str) -> None:
+    import streamer
+
+    config = streamer.Config(model=streamer.ModelConfig(name=model, dtype="float32"))
+    heard = streamer.transcribe(talk, config)
+    as_printed = [m.decode_server(m.encode(final)) for final in heard]
+    assert as_printed == finals(model, talk)
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    from streamer import api
+
+    assert api.__doc__ is not None
+    code = [line[4:] for line in api.__doc__.splitlines() if line.startswith("    ") or not line]
+    compile("\n".join(code), "api", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
