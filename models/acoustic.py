@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from models.conformer import Rows
-from models.features import FeatureConfig, FeatureExtractor, FeatureStats, with_normalization
+from models.features import (
+    FeatureConfig,
+    FeatureExtractor,
+    FeatureStats,
+    Normalization,
+    with_normalization,
+)
 from models.state import EncoderState
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import Chunking, Wav2Vec2BertForCTC
@@ -39,8 +45,8 @@ class StreamState:
 class AcousticModel(nn.Module):
     """A checkpoint ready to run.
 
-    A cached stream cannot know its whole utterance: a checkpoint that was trained with utterance-wise
-    normalisation is given ``running`` statistics there.
+    A cached stream cannot know its whole utterance: a checkpoint that was trained with
+    utterance-wise normalisation is given ``running`` statistics there.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class AcousticModel(nn.Module):
         self.name, self.vocabulary = name, vocabulary
         self.model = model
         self.features = FeatureExtractor(features)
-        causal = "global" if features.normalization == "global" else "running"
+        causal: Normalization = "global" if features.normalization == "global" else "running"
         self.causal_features = FeatureExtractor(with_normalization(features, causal))
 
     def place(self, device: str, dtype: torch.dtype) -> AcousticModel:
@@ -77,11 +83,10 @@ class AcousticModel(nn.Module):
     def forward(
         self, samples_BS: Tensor, lengths_B: Tensor, chunking: Chunking | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Whole utterances (B, S) in [-1, 1], right-padded, to log-probs (B, U, V) and valid frames
-        (B,).
+        """Whole utterances (B, S) in [-1, 1] to log-probs (B, U, V) and valid frames (B,).
 
-        With ``chunking`` (input frames) the result is what ``forward_chunk`` gives for the same
-        audio.
+        ``lengths_B`` counts the samples of each row before its padding on the right. With
+        ``chunking`` (input frames) the result is what ``forward_chunk`` gives for the same audio.
         """
         extractor = self.causal_features if chunking else self.features
         features, frames = extractor(samples_BS, lengths_B, chunking.chunk if chunking else None)
@@ -134,8 +139,7 @@ class AcousticModel(nn.Module):
         valid_B: Tensor,
         state: StreamState,
     ) -> tuple[Tensor, StreamState]:
-        """Windows of left context, chunk and lookahead, each encoded on its own: log-probs (B, U,
-        V).
+        """Windows of left | chunk | lookahead frames, each encoded on its own: log-probs (B, U, V).
 
         ``valid_B`` counts all frames of a window. Only normalisation remembers anything
         (``running``).

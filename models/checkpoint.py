@@ -1,8 +1,8 @@
-"""Checkpoints in Hugging Face layout: a directory, a shipped model's name or a hub id to an
-AcousticModel.
+"""Checkpoints in Hugging Face layout to acoustic models.
 
-Owns files and their faults: whatever is wrong with a checkpoint is one CheckpointError of one
-sentence. Reads safetensors only; a pickle can run code when opened, so it is never opened.
+Owns names (a directory, a shipped model, a hub id), files and their faults: whatever is wrong with
+a checkpoint is one CheckpointError of one sentence. Reads safetensors only; a pickle can run code
+when opened, so it is never opened.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def find(name: str) -> Path:
         return _download(name)
     known = ", ".join(shipped()) or "none"
     raise CheckpointError(
-        f"no model {name!r}: neither a directory, nor a shipped model ({known}), nor a hub id owner/model"
+        f"no model {name!r}: neither a directory, nor a shipped model ({known}), "
+        "nor a hub id owner/model"
     )
 
 
@@ -104,15 +105,14 @@ def _check_files(folder: Path) -> None:
 
 
 def _check_architecture(folder: Path, values: dict[str, Any]) -> None:
-    kind, architectures = (
-        values.get("model_type"),
-        values.get("architectures") or ["Wav2Vec2BertForCTC"],
-    )
+    kind = values.get("model_type")
+    architectures = values.get("architectures") or ["Wav2Vec2BertForCTC"]
     if kind != "wav2vec2-bert":
         raise CheckpointError(f"{folder} holds a {kind!r} model; this engine runs 'wav2vec2-bert'")
     if "Wav2Vec2BertForCTC" not in architectures:
         raise CheckpointError(
-            f"{folder} holds a {architectures[0]}, which has no CTC head; this engine runs Wav2Vec2BertForCTC"
+            f"{folder} holds a {architectures[0]}, which has no CTC head; "
+            "this engine runs Wav2Vec2BertForCTC"
         )
 
 
@@ -131,7 +131,7 @@ def feature_config(values: dict[str, Any]) -> FeatureConfig:
     if values.get("sampling_rate", 16_000) != 16_000:
         raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
     ours = values.get("streaming", {})
-    stated = {
+    stated: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in ours.items()
     }
     return FeatureConfig(
@@ -154,9 +154,7 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder} is not a complete checkpoint: model.safetensors missing")
     weights: dict[str, Tensor] = {}
     for shard in shards:
-        path = (
-            folder / Path(shard).name
-        )  # a plain file name: an index never leads out of its directory
+        path = folder / Path(shard).name  # an index never leads out of its directory
         try:
             weights |= load_file(path)
         except (SafetensorError, OSError) as error:

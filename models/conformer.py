@@ -1,5 +1,4 @@
-"""The bricks of Wav2Vec2-BERT: attention with its four position types, causal convolution, layer,
-adapter.
+"""The bricks of Wav2Vec2-BERT: attention of four position types, causal convolution, adapter.
 
 Owns the mathematics; must match ``transformers.models.wav2vec2_bert`` weight for weight (attribute
 names are the checkpoint's key names). Each brick takes its past as an argument: without one it is
@@ -13,6 +12,7 @@ size, C channel, R relative position.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.wav2vec2_bert import EncoderConfig
 
 PositionType = Literal["relative_key", "relative", "rotary"] | None
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
     "silu": F.silu,
     "relu": F.relu,
@@ -53,17 +53,19 @@ class Rows:
 class Sight:
     """Which keys the queries of one call may see, and at which relative position.
 
-    ``visible`` is None when all may see all. ``positions`` are the queries' absolute positions,
-    ``cells`` the ring cells into which a streamed call writes its keys.
+    ``positions`` are the queries' absolute positions, ``cells`` the ring cells into which a
+    streamed call writes its keys.
     """
 
-    visible: Tensor | None  # (B or 1, 1, T, P) bool
+    visible: Tensor  # (B or 1, 1, T, P) bool
     distance: Tensor  # (B or 1, 1, T, P) key position minus query position
     positions: Tensor  # (B or 1, T)
     cells: Tensor | None = None  # (B, T)
 
 
 class FeedForward(nn.Module):
+    """Linear, activation, linear."""
+
     def __init__(
         self, size: int, intermediate: int, activation: str, output: int | None = None
     ) -> None:
@@ -73,15 +75,18 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output_dense(self.activation(self.intermediate_dense(x)))
+        """(B, T, C) -> (B, T, C)."""
+        y: Tensor = self.output_dense(self.activation(self.intermediate_dense(x)))
+        return y
 
 
 class SelfAttention(nn.Module):
     """Multi-head attention whose position scores cost one small product and one gather.
 
-    ``relative_key`` (Shaw et al. 2018) and ``relative`` (Transformer-XL) both add q·e(distance) to the
-    scores: the queries meet the table of all R positions once, (B, H, T, R), and a gather by distance
-    spreads the result over the keys. The (T, P, D) tensor of the textbook form is never built.
+    ``relative_key`` (Shaw et al. 2018) and ``relative`` (Transformer-XL) both add q·e(distance) to
+    the scores: the queries meet the table of all R positions once, (B, H, T, R), and a gather by
+    distance spreads the result over the keys. The (T, P, D) tensor of the textbook form is never
+    built.
     """
 
     def __init__(self, config: EncoderConfig, size: int, position_type: PositionType) -> None:
@@ -105,8 +110,7 @@ class SelfAttention(nn.Module):
             self.pos_bias_v = nn.Parameter(torch.zeros(self.heads, self.head_size))
 
     def forward(self, x: Tensor, sight: Sight, ring: Ring | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C); with a ring, keys and values are written there and read from
-        there."""
+        """(B, T, C) -> (B, T, C); with a ring, keys and values go there and are read from there."""
         qk_input = (
             rotate(x, sight.positions, self.heads, self.rotary_base)
             if self.position_type == "rotary"
@@ -126,12 +130,12 @@ class SelfAttention(nn.Module):
         content = query + self.pos_bias_u[:, None] if self.position_type == "relative" else query
         bias = self._bias(query, sight)
         attend = explicit_attention if torch.is_grad_enabled() else F.scaled_dot_product_attention
-        y = attend(content, key, value, bias)
-        return self.linear_out(y.transpose(1, 2).flatten(2))
+        y: Tensor = self.linear_out(attend(content, key, value, bias).transpose(1, 2).flatten(2))
+        return y
 
-    def _bias(self, query: Tensor, sight: Sight) -> Tensor | None:
-        """Scaled position scores with the unseen masked out, (B, H, T, P); a plain mask without
-        positions."""
+    def _bias(self, query: Tensor, sight: Sight) -> Tensor:
+        """Scaled position scores with the unseen masked out, (B, H, T, P); else the plain mask."""
+        table: Tensor
         if self.position_type == "relative_key":
             table = self.distance_embedding.weight  # (R, D)
             index = sight.distance.clamp(-self.left, self.right) + self.left
@@ -139,20 +143,15 @@ class SelfAttention(nn.Module):
             lowest, highest = int(sight.distance.min()), int(sight.distance.max())
             span = torch.arange(lowest, highest + 1, device=query.device)
             encoding = sinusoid(-span, self.linear_pos.in_features).to(query.dtype)
-            table = (
-                self.linear_pos(encoding)
-                .unflatten(-1, (self.heads, self.head_size))
-                .transpose(0, 1)
-            )
+            table = self.linear_pos(encoding).unflatten(-1, (self.heads, -1)).transpose(0, 1)
             query = query + self.pos_bias_v[:, None]
             index = sight.distance - lowest
         else:
             return sight.visible
         by_position = (query * self.head_size**-0.5) @ table.transpose(-1, -2)  # (B, H, T, R)
         bias = by_position.gather(-1, index.expand(*by_position.shape[:3], index.shape[-1]))
-        if sight.visible is None:
-            return bias
-        return bias.masked_fill(~sight.visible, torch.finfo(bias.dtype).min)
+        masked: Tensor = bias.masked_fill(~sight.visible, torch.finfo(bias.dtype).min)
+        return masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,7 @@ class Ring:
     slots: Tensor  # (B,)
 
     def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
-        """Write (B, T, H, D) into the ring; return all keys and values of these slots, (B, P, H,
-        D)."""
+        """Write (B, T, H, D) into the ring; all keys and values of these slots, (B, P, H, D)."""
         assert sight.cells is not None
         slots = self.slots[:, None]
         self.keys[slots, sight.cells] = key
@@ -173,7 +171,7 @@ class Ring:
         return self.keys[self.slots], self.values[self.slots]
 
 
-def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """The same function as scaled_dot_product_attention, written out: (B, H, T, D) each.
 
     With a bias that needs a gradient no fused kernel applies, and torch's fallback takes three
@@ -181,17 +179,11 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor |
     """
     streams, heads, frames, size = query.shape
     query, key, value = (x.reshape(streams * heads, -1, size) for x in (query, key, value))
-    if bias is not None and bias.dtype == torch.bool:
-        bias = torch.zeros(bias.shape, dtype=query.dtype, device=query.device).masked_fill(
-            ~bias, torch.finfo(query.dtype).min
-        )
-    added = (
-        query.new_zeros(1)
-        if bias is None
-        else bias.expand(streams, heads, frames, -1).flatten(0, 1)
-    )
-    scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=size**-0.5)
-    return (scores.softmax(dim=-1) @ value).unflatten(0, (streams, heads))
+    if bias.dtype == torch.bool:
+        bias = query.new_zeros(bias.shape).masked_fill(~bias, torch.finfo(query.dtype).min)
+    bias = bias.expand(streams, heads, frames, -1).flatten(0, 1)
+    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=size**-0.5)
+    return (scores.softmax(dim=-1) @ value).reshape(streams, heads, frames, size)
 
 
 def sinusoid(positions: Tensor, size: int) -> Tensor:
@@ -204,7 +196,7 @@ def sinusoid(positions: Tensor, size: int) -> Tensor:
 
 def rotate(x: Tensor, positions: Tensor, heads: int, base: float) -> Tensor:
     """Rotary embedding of (B, T, C) at ``positions``, applied per head before the projections."""
-    x = x.unflatten(-1, (heads, -1))
+    x = x.reshape(*x.shape[:-1], heads, -1)
     size = x.shape[-1]
     rate = base ** (-torch.arange(0, size, 2, dtype=torch.float32, device=x.device) / size)
     angle = (positions[..., None].float() * rate).repeat(1, 1, 2)[:, :, None]  # (B or 1, T, 1, D)
@@ -270,10 +262,7 @@ class ConvolutionModule(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A macaron Conformer layer (Gulati et al.
-
-    2020): half FFN, attention, convolution, half FFN.
-    """
+    """A Conformer layer (Gulati et al. 2020): half FFN, attention, convolution, half FFN."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -290,17 +279,21 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Tensor, sight: Sight, ring: Ring | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """(B, T, C) -> (B, T, C), and the convolution's past + inputs (B, C, K - 1 + T)."""
         x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
         x = x + self.self_attn(self.self_attn_layer_norm(x), sight, ring)
         mixed, seen = self.conv_module(x, past)
         x = x + mixed
         x = x + 0.5 * self.ffn2(self.ffn2_layer_norm(x))
-        return self.final_layer_norm(x), seen
+        y: Tensor = self.final_layer_norm(x)
+        return y, seen
 
 
 def last_frames(seen: Tensor, committed: Tensor, count: int, dim: int) -> Tensor:
-    """The ``count`` frames before frame ``committed[b]`` of this call; ``seen`` starts ``count``
-    frames early."""
+    """The ``count`` frames before frame ``committed[b]`` of this call.
+
+    ``seen`` starts ``count`` frames before the call; its time axis is ``dim``.
+    """
     index = committed[:, None] + torch.arange(count, device=seen.device)  # (B, count)
     index = index[:, None, :] if dim == 2 else index[:, :, None]
     shape = [seen.shape[0], seen.shape[1], seen.shape[2]]
@@ -325,11 +318,9 @@ class AdapterLayer(nn.Module):
         self.ffn = FeedForward(size, config.intermediate_size, config.adapter_act)
 
     def output_frames(self, frames: Tensor) -> Tensor:
-        """How many outputs ``frames`` inputs give: (frames + 2 * padding - kernel) // stride + 1."""
-        return (
-            torch.div(frames + 2 * self.padding - self.kernel, self.stride, rounding_mode="floor")
-            + 1
-        )
+        """How many outputs ``frames`` inputs give, the padding on both sides included."""
+        steps = frames + 2 * self.padding - self.kernel
+        return torch.div(steps, self.stride, rounding_mode="floor") + 1
 
     def forward(self, x: Tensor, lengths: Tensor, sight: Sight) -> Tensor:
         """Offline: (B, T, C) with ``lengths`` (B,) valid frames -> (B, T', C)."""
@@ -360,5 +351,6 @@ class AdapterLayer(nn.Module):
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)
         z = F.glu(self.self_attn_conv(z.transpose(1, 2)), dim=1).transpose(1, 2)
-        y = self.self_attn(z, sight, ring) + residual
-        return y + self.ffn(self.ffn_layer_norm(y))
+        attended: Tensor = self.self_attn(z, sight, ring) + residual
+        y: Tensor = attended + self.ffn(self.ffn_layer_norm(attended))
+        return y

@@ -4,7 +4,8 @@ Owns everything between waveform and encoder input. The numbers must match
 ``transformers.SeamlessM4TFeatureExtractor`` (tests/models/test_features.py holds it to that).
 It must not know of streams or windows: callers say which frames are valid.
 
-Shapes: B stream, S sample, M mel frame (10 ms), C mel bin, T frame (stride mel frames), F = C * stride.
+Shapes: B stream, S sample, M mel frame (10 ms), C mel bin, T frame (stride mel frames),
+F = C * stride.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ MEL_FLOOR = 1.192092955078125e-07  # Kaldi's float32 epsilon
 SILENCE_LOG_MEL = math.log(MEL_FLOOR) + 0.5  # below it a frame is digital silence
 VARIANCE_FLOOR = 1e-7
 
-# Log-mels of speech at -26 dBFS (synthetic and human, half each), at 17 points from the lowest bin to the
-# highest: the prior of checkpoints that bring none.
+# Log-mels of speech at -26 dBFS (synthetic and human, half each), at 17 points from the lowest bin
+# to the highest: the prior of checkpoints that bring none.
 SPEECH_MEAN = (
     9.3,
     13.0,
@@ -103,6 +104,7 @@ class FeatureConfig:
 
     @property
     def feature_size(self) -> int:
+        """Values of a stacked frame, F."""
         return self.num_mel_bins * self.stride
 
     @property
@@ -141,7 +143,8 @@ def mel_filters(num_mel_bins: int) -> np.ndarray:
     def mel(hertz: np.ndarray) -> np.ndarray:
         return np.asarray(1127.0 * np.log1p(hertz / 700.0))
 
-    edges = np.linspace(*mel(np.array([20.0, SAMPLE_RATE / 2])), num_mel_bins + 2)
+    lowest, highest = mel(np.array([20.0, SAMPLE_RATE / 2]))
+    edges = np.linspace(lowest, highest, num_mel_bins + 2)
     bins = mel(np.arange(FFT_SAMPLES // 2 + 1) * (SAMPLE_RATE / FFT_SAMPLES))[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
@@ -165,9 +168,7 @@ class LogMel(nn.Module):
         filters = mel_filters(num_mel_bins)
         support = int((filters > 0).sum(axis=0).max())
         start = np.minimum((filters > 0).argmax(axis=0), filters.shape[0] - support)
-        taps = (
-            start[None, :] + np.arange(support)[:, None]
-        )  # (support, C): FFT bins under each triangle
+        taps = start[None, :] + np.arange(support)[:, None]  # (support, C): FFT bins per triangle
         weights = np.take_along_axis(filters, taps, axis=0)
         self.register_buffer("window", torch.from_numpy(povey_window()).to(dtype), persistent=False)
         self.register_buffer("filter_bins", torch.from_numpy(taps), persistent=False)
@@ -176,6 +177,7 @@ class LogMel(nn.Module):
         )
 
     def forward(self, samples_BS: Tensor) -> Tensor:
+        """(B, S) -> (B, M, C) with M = num_mel_frames(S)."""
         scaled = samples_BS.to(self.window.dtype) * 2.0**15
         frames = scaled.unfold(-1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)  # (B, M, 400)
         frames = frames - frames.mean(dim=-1, keepdim=True)
@@ -186,13 +188,13 @@ class LogMel(nn.Module):
         energy = power.new_zeros(*power.shape[:-1], self.filter_bins.shape[1])
         for bins, weights in zip(self.filter_bins, self.filter_weights, strict=True):
             energy = torch.addcmul(energy, power[..., bins], weights)
-        return energy.clamp_min(MEL_FLOOR).log()
+        log_energy: Tensor = energy.clamp_min(MEL_FLOOR).log()
+        return log_energy
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureStats:
-    """Running statistics of B streams, centred on the prior mean: all that ``running``
-    remembers."""
+    """Running statistics of B streams: all that ``running`` remembers."""
 
     count: Tensor  # (B,) mel frames counted so far
     first: Tensor  # (B, C) sum of x - prior mean
@@ -200,21 +202,22 @@ class FeatureStats:
 
     @staticmethod
     def init(streams: int, num_mel_bins: int, device: torch.device | str = "cpu") -> FeatureStats:
+        """Of ``streams`` streams that have heard nothing."""
         zeros = torch.zeros(streams, num_mel_bins, dtype=torch.float32, device=device)
         return FeatureStats(zeros[:, 0].clone(), zeros.clone(), zeros.clone())
 
     def select(self, rows: Tensor) -> FeatureStats:
+        """A copy of ``rows`` (indices (R,))."""
         return FeatureStats(self.count[rows], self.first[rows], self.second[rows])
 
     def assign(self, rows: Tensor, stats: FeatureStats) -> None:
         """Write ``stats`` (one row each of ``rows``) back in place."""
-        self.count[rows], self.first[rows], self.second[rows] = (
-            stats.count,
-            stats.first,
-            stats.second,
-        )
+        self.count[rows] = stats.count
+        self.first[rows] = stats.first
+        self.second[rows] = stats.second
 
     def reset(self, rows: Tensor) -> None:
+        """Make ``rows`` (indices (R,) or mask (B,)) new."""
         for tensor in (self.count, self.first, self.second):
             tensor[rows] = 0.0
 
@@ -273,7 +276,7 @@ class FeatureExtractor(nn.Module):
         for start in range(0, mel_BMC.shape[1], step):
             chunk = mel_BMC[:, start : start + step]
             stats = self.update(stats, chunk, (lengths_B - start).clamp(0, step))
-            chunks.append(self.apply(stats, chunk))
+            chunks.append(self.standardize(stats, chunk))
         return torch.cat(chunks, dim=1) if chunks else mel_BMC
 
     def update(self, stats: FeatureStats, mel_BMC: Tensor, valid_B: Tensor) -> FeatureStats:
@@ -287,8 +290,8 @@ class FeatureExtractor(nn.Module):
         keep = (self.config.memory_mel_frames / count.clamp(min=1.0)).clamp(max=1.0)
         return FeatureStats(count * keep, first * keep[:, None], second * keep[:, None])
 
-    def apply(self, stats: FeatureStats, mel_BMC: Tensor) -> Tensor:
-        """Normalise (B, M, C) by the prior smoothed with ``stats``."""
+    def standardize(self, stats: FeatureStats, mel_BMC: Tensor) -> Tensor:
+        """Log-mels (B, M, C) normalised by the prior smoothed with ``stats``."""
         prior = self.config.prior_mel_frames
         weight = (prior + stats.count)[:, None]
         shift = stats.first / weight
@@ -304,8 +307,7 @@ class FeatureExtractor(nn.Module):
         left_B: Tensor,
         stats: FeatureStats,
     ) -> tuple[Tensor, FeatureStats]:
-        """Windows (B, S) of left | chunk | right frames to features (B, T, F) and the new
-        statistics.
+        """Windows (B, S) of left | chunk | right frames to features (B, T, F) and new statistics.
 
         ``left_B`` frames precede the ``committed_B`` frames of the chunk, ``valid_B`` counts all
         valid frames. Only committed frames enter the statistics, and they do so before the window
@@ -317,21 +319,19 @@ class FeatureExtractor(nn.Module):
             first = left_B * stride
             counted = _shift_left(mel_BMC, first)
             stats = self.update(stats, counted, committed_B * stride)
-            return stack(self.apply(stats, mel_BMC), stride), stats
+            return stack(self.standardize(stats, mel_BMC), stride), stats
         return stack(self.normalize(mel_BMC, valid_B * stride), stride), stats
 
 
 def _shift_left(mel_BMC: Tensor, offset_B: Tensor) -> Tensor:
-    """Row b moved left by ``offset_B[b]`` mel frames; what enters at the right repeats the last
-    frame."""
+    """Row b moved left by ``offset_B[b]`` mel frames; the last one is repeated at the right."""
     index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device) + offset_B[:, None]
     index = index.clamp(max=mel_BMC.shape[1] - 1)
     return mel_BMC.gather(1, index[..., None].expand_as(mel_BMC))
 
 
 def normalize_utterance(mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:
-    """Zero mean and unit variance (ddof 1) per bin over the valid frames, as Hugging Face does
-    it."""
+    """Zero mean and unit variance (ddof 1) per bin over the valid frames, as Hugging Face does."""
     index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device)
     valid = (index < lengths_B[:, None])[..., None]
     count = lengths_B.to(mel_BMC.dtype)[:, None, None]

@@ -8,7 +8,8 @@ Shapes: N slot, L layer, P ring cell, H head, D head size, C channel, K convolut
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class AttentionState:
     def init(
         slots: int, layers: int, cells: int, heads: int, size: int, like: Tensor
     ) -> AttentionState:
+        """Empty rings with the dtype and device of ``like``."""
         shape = (slots, layers, cells, heads, size)
         return AttentionState(
             keys=like.new_zeros(shape),
@@ -47,18 +49,14 @@ class AdapterState:
 
 @dataclass(frozen=True, slots=True)
 class EncoderState:
-    """All slots of one encoder.
-
-    Steps write it in place; its size never changes.
-    """
+    """All slots of one encoder. Steps write it in place; its size never changes."""
 
     ring: AttentionState
     convolution: Tensor  # (N, L, C, K - 1) post-GLU inputs of the depthwise convolution
     adapter: tuple[AdapterState, ...]
 
     def reset(self, slots: Tensor) -> None:
-        """Make ``slots`` (indices (R,) or mask (N,)) new: what they remembered can no longer be
-        seen."""
+        """Make ``slots`` (indices (R,) or mask (N,)) new: their past can no longer be seen."""
         self.convolution[slots] = 0.0
         for ring in (self.ring, *(layer.ring for layer in self.adapter)):
             ring.positions[slots] = -1
@@ -68,10 +66,12 @@ class EncoderState:
             layer.attention[slots] = 0.0
 
 
-def state_bytes(state: object) -> int:
-    """Bytes of device memory that a state (any nesting of the classes above) holds."""
+def state_bytes(state: Any) -> int:
+    """Bytes of device memory that a state holds: any nesting of dataclasses, tuples, tensors."""
     if isinstance(state, Tensor):
         return state.numel() * state.element_size()
     if isinstance(state, tuple):
-        return sum(state_bytes(item) for item in state)
-    return sum(state_bytes(getattr(state, field.name)) for field in fields(state))  # type: ignore[arg-type]
+        return sum(map(state_bytes, state))
+    if is_dataclass(state):
+        return sum(state_bytes(getattr(state, field.name)) for field in fields(state))
+    return 0

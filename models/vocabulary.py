@@ -1,5 +1,4 @@
-"""The labels of a checkpoint as plain values: which id is which text, the blank, the word
-delimiter."""
+"""The labels of a checkpoint as plain values: texts of ids, the blank, the word delimiter."""
 
 from __future__ import annotations
 
@@ -14,8 +13,10 @@ USUAL_SPECIALS = ("<unk>", "[UNK]", "<s>", "</s>", "<pad>", "[PAD]")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """``tokens[i]`` is the text of label i; ``delimiter`` separates words; ``silent`` are never
-    shown."""
+    """What the ids of a model mean.
+
+    ``tokens[i]`` is the text of label i; ``delimiter`` separates words; ``silent`` are never shown.
+    """
 
     tokens: tuple[str, ...]
     blank: int
@@ -57,8 +58,7 @@ def read_vocabulary(folder: Path, blank: int, size: int) -> Vocabulary:
 
 
 def _text(token: Any) -> str | None:
-    """A special token as tokenizer_config.json writes it: a string or an object with
-    ``content``."""
+    """A special token of tokenizer_config.json: a string or an object with ``content``."""
     return token.get("content") if isinstance(token, dict) else token
 
 

@@ -35,8 +35,10 @@ from models.state import AdapterState, AttentionState, EncoderState
 
 @dataclass(frozen=True, slots=True)
 class Chunking:
-    """Geometry of attention in input frames: a frame sees ``left`` frames before its chunk, the
-    chunk, and ``right`` frames (lookahead) after it."""
+    """Geometry of attention, in input frames.
+
+    A frame sees ``left`` frames before its chunk, the chunk, and ``right`` frames after it.
+    """
 
     left: int
     chunk: int
@@ -55,8 +57,7 @@ class Chunking:
 
 @dataclass(frozen=True, slots=True)
 class EncoderConfig:
-    """The fields of a Hugging Face ``config.json`` that change inference; defaults are its
-    defaults."""
+    """The fields of a Hugging Face ``config.json`` that change inference, and its defaults."""
 
     vocab_size: int = 32
     hidden_size: int = 1024
@@ -83,7 +84,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size {self.hidden_size} must be a multiple of {self.num_attention_heads} heads"
+                f"hidden_size {self.hidden_size} must be a multiple of "
+                f"{self.num_attention_heads} heads"
             )
         if self.position_embeddings_type not in ("relative_key", "relative", "rotary", None):
             raise ValueError(f"unknown position_embeddings_type {self.position_embeddings_type!r}")
@@ -95,11 +97,13 @@ class EncoderConfig:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> EncoderConfig:
+        """The known fields of ``config.json``; the others are ignored."""
         known = {field.name for field in fields(EncoderConfig)}
         return EncoderConfig(**{key: value for key, value in values.items() if key in known})
 
     @property
     def output_size(self) -> int:
+        """Channels of the hidden states that the head reads."""
         return self.output_hidden_size or self.hidden_size if self.add_adapter else self.hidden_size
 
     @property
@@ -109,6 +113,8 @@ class EncoderConfig:
 
 
 class FeatureProjection(nn.Module):
+    """LayerNorm and linear layer from features to channels."""
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.layer_norm = nn.LayerNorm(
@@ -117,7 +123,9 @@ class FeatureProjection(nn.Module):
         self.projection = nn.Linear(config.feature_projection_input_dim, config.hidden_size)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.projection(self.layer_norm(features))
+        """(B, T, F) -> (B, T, C)."""
+        y: Tensor = self.projection(self.layer_norm(features))
+        return y
 
 
 class LayerStack(nn.Module):
@@ -129,6 +137,8 @@ class LayerStack(nn.Module):
 
 
 class Adapter(nn.Module):
+    """Holds the adapter layers, and the projection to their size where it differs."""
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.proj: nn.Module = nn.Identity()
@@ -157,9 +167,9 @@ class Encoder(nn.Module):
     def forward(
         self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Offline: (B, T, F), valid frames (B,) -> hidden (B, U, C), lengths (B,), middle layer (B,
-        T, C).
+        """Offline: (B, T, F) and valid frames (B,) -> hidden (B, U, C), its valid frames (B,).
 
+        Third comes the output of the middle layer, (B, T, C), for losses inside the encoder.
         Without ``chunking`` every frame sees all (as Hugging Face); with it, its chunk and the
         ``left`` frames before that (``right`` must be 0: lookahead is not a plain mask over one
         sequence).
@@ -196,7 +206,8 @@ class Encoder(nn.Module):
             and config.adapter_kernel_size > config.adapter_stride + config.adapter_stride // 2
         ):
             raise ValueError(
-                f"adapter_kernel_size {config.adapter_kernel_size} needs future frames: cannot stream"
+                f"adapter_kernel_size {config.adapter_kernel_size} needs future frames: "
+                "cannot stream"
             )
         adapter, divided = [], chunking
         for index in range(config.num_adapter_layers if config.add_adapter else 0):

@@ -25,13 +25,20 @@ class Vocabulary(Protocol):
     """What the ids of a model mean."""
 
     @property
-    def tokens(self) -> tuple[str, ...]: ...
+    def tokens(self) -> tuple[str, ...]:
+        """The text of every id."""
+
     @property
-    def blank(self) -> int: ...
+    def blank(self) -> int:
+        """The id that says nothing."""
+
     @property
-    def delimiter(self) -> int | None: ...
+    def delimiter(self) -> int | None:
+        """The id between words, if there is one."""
+
     @property
-    def silent(self) -> frozenset[int]: ...
+    def silent(self) -> frozenset[int]:
+        """Ids that are never shown."""
 
 
 class Acoustic(Protocol):
@@ -40,14 +47,24 @@ class Acoustic(Protocol):
     vocabulary: Any
 
     @property
-    def hop_samples(self) -> int: ...
+    def hop_samples(self) -> int:
+        """Samples per frame."""
+
     @property
-    def tail_samples(self) -> int: ...
-    def place(self, device: str, dtype: torch.dtype) -> Any: ...
-    def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any: ...
+    def tail_samples(self) -> int:
+        """Samples that a run of frames needs beyond its hops."""
+
+    def place(self, device: str, dtype: torch.dtype) -> Any:
+        """The model itself, moved to ``device`` and ``dtype``."""
+
+    def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any:
+        """New state of ``slots`` streams; ValueError for a geometry that it cannot have."""
+
     def forward_chunk(
         self, samples_BS: Tensor, slots_B: Tensor, committed_B: Tensor, valid_B: Tensor, state: Any
-    ) -> tuple[Tensor, Any]: ...
+    ) -> tuple[Tensor, Any]:
+        """Log-probs (B, U, V) of chunk | lookahead frames, and the state."""
+
     def forward_window(
         self,
         samples_BS: Tensor,
@@ -56,7 +73,8 @@ class Acoustic(Protocol):
         committed_B: Tensor,
         valid_B: Tensor,
         state: Any,
-    ) -> tuple[Tensor, Any]: ...
+    ) -> tuple[Tensor, Any]:
+        """Log-probs (B, U, V) of left | chunk | lookahead frames, and the state."""
 
 
 class ModelRunner:
@@ -64,7 +82,7 @@ class ModelRunner:
 
     Args:
         model: loaded weights; moved to ``device`` and ``dtype``.
-        mode: ``cache`` keeps the left context as encoder state, ``window`` encodes it anew each step.
+        mode: ``cache`` keeps the left context as encoder state, ``window`` encodes it anew.
         context: what a chunk may see, left context included, in output frames.
         slots: streams that can be open at once.
         device: ``auto`` is CUDA where there is one.
@@ -142,6 +160,6 @@ def choose_dtype(dtype: str, device: str) -> torch.dtype:
         return DTYPES[dtype]
     if device.startswith("cuda"):
         return torch.bfloat16
-    abilities = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.12
     fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
     return torch.bfloat16 if fast else torch.float32
