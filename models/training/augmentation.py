@@ -45,21 +45,32 @@ class Augmentation:
     time_mask_share: float = 0.06
 
 
+GENTLE = Augmentation(
+    room=0.0,
+    noise=0.0,
+    equalizer=0.0,
+    band_limit=0.0,
+    codec=0.0,
+    speed=(1.0, 1.0),
+    snr_db=(30.0, 40.0),
+    mel_masks=0,
+    time_masks=0,
+)
+
+
 class Augmenter:
-    """Applies an Augmentation with recordings of noise and of rooms; draws from its own
-    generator."""
+    """Applies an Augmentation with recordings of noise and rooms, and a generator of its own."""
 
     def __init__(
         self, settings: Augmentation, noises: list[Tensor], rooms: list[Tensor], seed: int
     ) -> None:
         self.settings = settings
-        self.noise = torch.cat(noises) if noises else torch.zeros(SAMPLE_RATE * 60)
+        self.noise = torch.cat(noises) if noises else torch.randn(SAMPLE_RATE * 60)
         self.rooms = torch.stack(rooms) if rooms else torch.eye(1, ROOM_SAMPLES)
         self.random = torch.Generator().manual_seed(seed)
 
     def waveforms(self, audio_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Int16 (B, S) and lengths to distorted float32 in [-1, 1] with room before and after, and
-        lengths."""
+        """Clips as int16 (B, S) to distorted float32 in [-1, 1], longer at both ends; lengths."""
         x = audio_BS.float() / 32768.0
         speed = self._uniform(1, *self.settings.speed).item()
         x = F.interpolate(
@@ -101,7 +112,8 @@ class Augmenter:
         impulse = impulse * wet
         impulse[:, 0] = 1.0
         response = torch.fft.rfft(impulse, n=size) * self._curve(streams, size // 2 + 1)
-        return torch.fft.irfft(torch.fft.rfft(x, n=size) * response, n=size)[:, : x.shape[1]]
+        filtered: Tensor = torch.fft.irfft(torch.fft.rfft(x, n=size) * response, n=size)
+        return filtered[:, : x.shape[1]]
 
     def _curve(self, streams: int, bins: int) -> Tensor:
         """Gain per frequency (B, K): a smooth random equaliser and now and then a band limit."""
@@ -142,8 +154,7 @@ class Augmenter:
         return (x / loudness * 10 ** (level_db / 20)).clamp(-1.0, 1.0)
 
     def _spans(self, rows: int, size: int, longest: Tensor) -> Tensor:
-        """One random span of up to ``longest[b]`` of ``size`` positions in each row, (B, size)
-        bool."""
+        """One random span of up to ``longest[b]`` positions in each row, (B, size) bool."""
         width = self._uniform(rows, 0.0, 1.0) * longest
         start = self._uniform(rows, 0.0, 1.0) * (size - width)
         index = torch.arange(size)
@@ -157,8 +168,7 @@ class Augmenter:
 
 
 def mu_law(x: Tensor) -> Tensor:
-    """Through the telephone's 8-bit companding and back (ITU-T G.711's curve, without its
-    segments)."""
+    """Through the telephone's 8-bit companding and back: the smooth curve behind G.711."""
     companded = x.sign() * torch.log1p(255.0 * x.abs()) / torch.log(torch.tensor(256.0))
     coarse = (companded * 127).round() / 127
     return coarse.sign() * ((256.0 ** coarse.abs()) - 1) / 255.0

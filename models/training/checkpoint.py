@@ -53,8 +53,7 @@ def resume(
     average: dict[str, Tensor],
     optimizers: list[Optimizer],
 ) -> Progress:
-    """Fill the given tensors and optimisers from ``folder``; a fresh Progress if there is
-    nothing."""
+    """Fill the given tensors and optimisers from ``folder``; a fresh Progress if it is empty."""
     if not (folder / "last.json").exists():
         return Progress()
     tensors = load_file(folder / "last.safetensors")

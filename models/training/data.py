@@ -1,5 +1,4 @@
-"""Clips on disk: one int16 file of samples and one table a shard; batches of similar length from
-them.
+"""Clips on disk, one int16 file and one table a shard, and batches of similar length from them.
 
 Owns the shard format and the text normalisation of training; knows nothing of models. A shard NAME
 is NAME.s16 (16 kHz mono, little endian) and NAME.tsv (id, start, samples, voice, text).
@@ -42,15 +41,19 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
+    """Clips that lie one behind the other in one array."""
+
     audio: np.ndarray  # int16 (S,)
     clips: list[Clip]
 
     @staticmethod
     def exists(path: Path) -> bool:
+        """Whether the shard ``path`` was written to its end."""
         return path.with_suffix(".tsv").exists()
 
     @staticmethod
     def load(path: Path) -> Shard:
+        """Read a shard into memory."""
         with path.with_suffix(".tsv").open(newline="") as table:
             rows = csv.reader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
             clips = [
@@ -70,6 +73,7 @@ class Shard:
         table.rename(path.with_suffix(".tsv"))
 
     def samples(self, clip: Clip) -> np.ndarray:
+        """One clip, int16 (S,)."""
         return self.audio[clip.start : clip.start + clip.samples]
 
 
@@ -80,32 +84,17 @@ def load_shards(folder: Path, pattern: str = "*") -> list[Shard]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
+    """Clips of similar length."""
+
     audio: np.ndarray  # (B, S) int16, right-padded
     lengths: np.ndarray  # (B,) samples
     texts: list[str]
 
 
 def batches(
-    sources: Sequence[Sequence[Shard]],
-    shares: Sequence[float],
-    batch_s: float,
-    max_clip_s: float,
-    rng: random.Random,
-) -> Iterator[Batch]:
-    """Endless batches of about ``batch_s`` seconds; source i has ``shares[i]`` of them.
-
-    Each source is walked in epochs; a batch comes from one source and holds clips of similar
-    length.
-    """
-    walks = [_walk(shards, batch_s, max_clip_s, rng) for shards in sources]
-    while True:
-        (walk,) = rng.choices(walks, shares)
-        yield next(walk)
-
-
-def _walk(
     shards: Sequence[Shard], batch_s: float, max_clip_s: float, rng: random.Random
 ) -> Iterator[Batch]:
+    """Endless batches of about ``batch_s`` seconds, each of clips of similar length, in epochs."""
     pool = [
         (shard, clip)
         for shard in shards
@@ -164,6 +153,7 @@ def pack_manifest(manifest: Path, split: str, leave_out: Sequence[str], out: Pat
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description="pack a manifest's speech into one shard")
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument(

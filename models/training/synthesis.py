@@ -58,6 +58,7 @@ class Voice:
 
     @property
     def label(self) -> str:
+        """The voice in one word, for the shard's table."""
         return f"{self.engine}:{self.name}:{self.words_per_minute}:{self.pitch}:{self.warp:.2f}"
 
 
@@ -71,6 +72,7 @@ def espeak_variants() -> list[str]:
 
 
 def draw_voice(rng: random.Random, variants: Sequence[str]) -> Voice:
+    """Draw a voice; espeak-ng's accent, variant and pitch, or one of flite's voices, warped."""
     rate = rng.randint(*WORDS_PER_MINUTE)
     if rng.random() < FLITE_SHARE:
         return Voice("flite", rng.choice(FLITE_VOICES), rate, 50, rng.uniform(0.86, 1.18))
@@ -117,12 +119,12 @@ def resample(samples: np.ndarray, rate: int, warp: float = 1.0) -> np.ndarray:
 
 
 def is_heldout(text: str) -> bool:
+    """Whether ``text`` is kept for testing."""
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) % HELDOUT_SHARE == 0
 
 
 def read_texts(folder: Path, heldout: bool) -> list[list[str]]:
-    """Normalised texts of each file of ``folder``, cut to at most MAX_WORDS words, in a fixed
-    order."""
+    """Normalised texts of each file of ``folder``, at most MAX_WORDS words each, in fixed order."""
     sources = []
     for path in sorted(folder.glob("*.txt")):
         if ".raw." in path.name or "lmdev" in path.name:
@@ -146,7 +148,8 @@ def make_shard(path: Path, texts: list[list[str]], seed: str, clips: int) -> Pat
     """Speak ``clips`` texts, drawn source by source with weight sqrt(size), into one shard."""
     rng, variants = random.Random(seed), espeak_variants()
     weights = [len(source) ** 0.5 for source in texts]
-    made, audio = [], []
+    made: list[Clip] = []
+    audio: list[np.ndarray] = []
     start = 0
     while len(made) < clips:
         (source,) = rng.choices(texts, weights)
@@ -162,6 +165,7 @@ def make_shard(path: Path, texts: list[list[str]], seed: str, clips: int) -> Pat
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description="synthesise speech into shards")
     parser.add_argument(
         "--texts", type=Path, required=True, help="folder of .txt files, a sentence a line"

@@ -25,7 +25,13 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from models.features import FeatureConfig, FeatureExtractor, stack, with_normalization
 from models.training import checkpoint
-from models.training.augmentation import Augmentation, Augmenter, load_recordings, prepare_room
+from models.training.augmentation import (
+    GENTLE,
+    Augmentation,
+    Augmenter,
+    load_recordings,
+    prepare_room,
+)
 from models.training.data import SAMPLE_RATE, Batch, batches, load_shards
 from models.wav2vec2_bert import Chunking, EncoderConfig, Wav2Vec2BertForCTC
 
@@ -48,12 +54,15 @@ class Recipe:
 
     exposure_h: float = 250.0  # audio heard until the learning rate has reached its end
     batch_s: float = 100.0
-    max_clip_s: float = 11.0
+    max_clip_s: float = 16.0
     learning_rate: float = 2e-3
-    warmup_h: float = 4.0
+    warmup_h: float = 1.0
+    gentle_h: float = 6.0  # clean, short clips in small batches until then: many easy steps
+    gentle_batch_s: float = 32.0
+    gentle_clip_s: float = 4.0
     decay_share: float = 0.35  # of the exposure, at the end
-    human_from_h: float = 30.0  # synthetic speech alone until then: it teaches the alignment
-    human_share: float = 0.4
+    human_from_h: float = 12.0  # synthetic speech alone until then: it teaches the alignment
+    human_share: float = 0.5
     middle_weight: float = 0.3
     full_context_share: float = 0.45
     chunk_frames: tuple[int, int] = (8, 32)
@@ -68,8 +77,7 @@ class Recipe:
         return max(0.01, min(1.0, exposure_h / self.warmup_h + 0.01, left))
 
     def humans(self, exposure_h: float) -> float:
-        """Share of batches with human speech: none, then rising for as long again, then
-        constant."""
+        """Share of batches with human speech: none, then rising for as long again, then flat."""
         return self.human_share * min(1.0, max(0.0, exposure_h / self.human_from_h - 1.0))
 
 
@@ -86,24 +94,24 @@ class Example:
 
 
 def encode_text(text: str) -> list[int]:
+    """Label ids of a normalised text."""
     return [LABELS.index("|" if character == " " else character) for character in text]
 
 
 class Preparation:
     """Batches of clips to examples: augmentation, features, mask of the day."""
 
-    def __init__(
-        self, recipe: Recipe, augmenter: Augmenter, features: FeatureConfig, seed: int
-    ) -> None:
-        self.recipe, self.augmenter, self.random = recipe, augmenter, random.Random(seed)
+    def __init__(self, recipe: Recipe, features: FeatureConfig, seed: int) -> None:
+        self.recipe, self.random = recipe, random.Random(seed)
         self.extractors = {
             policy: FeatureExtractor(with_normalization(features, policy))
             for policy in ("running", "utterance")
         }
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Example:
-        audio, samples = self.augmenter.waveforms(
+    def __call__(self, batch: Batch, augmenter: Augmenter) -> Example:
+        """Distort, extract, mask."""
+        audio, samples = augmenter.waveforms(
             torch.from_numpy(batch.audio), torch.from_numpy(batch.lengths)
         )
         chunking = self._draw_chunking()
@@ -112,7 +120,7 @@ class Preparation:
         mel = extractor.log_mel(audio)
         lengths = (1 + (samples - 400) // 160).clamp(max=mel.shape[1])
         chunk = chunking.chunk if chunking else self.random.randint(*self.recipe.chunk_frames)
-        mel = self.augmenter.mels(extractor.normalize(mel, lengths, chunk), lengths)
+        mel = augmenter.mels(extractor.normalize(mel, lengths, chunk), lengths)
         targets = [encode_text(text) for text in batch.texts]
         return Example(
             features=stack(mel, extractor.config.stride),
@@ -131,22 +139,24 @@ class Preparation:
 
 
 def examples(
-    recipe: Recipe,
-    progress: checkpoint.Progress,
-    prepare: Preparation,
-    synthetic: Path,
-    human: Path,
-    seed: int,
+    recipe: Recipe, progress: checkpoint.Progress, arguments: argparse.Namespace, seed: int
 ) -> Iterator[Example]:
-    """Endless examples; the share of people among them follows ``progress``."""
+    """Endless examples, as hard as ``progress`` asks for."""
     rng = random.Random(seed)
+    rooms = [prepare_room(recording) for recording in load_recordings(arguments.data / "rir")]
+    augmenter = Augmenter(Augmentation(), load_recordings(arguments.data / "noise"), rooms, seed)
+    gentle = Augmenter(GENTLE, [], [], seed)
+    synthetic, human = load_shards(arguments.synthetic, "train*"), load_shards(arguments.human)
+    easy = batches(synthetic, recipe.gentle_batch_s, recipe.gentle_clip_s, rng)
     walks = [
-        batches([load_shards(folder, pattern)], [1.0], recipe.batch_s, recipe.max_clip_s, rng)
-        for folder, pattern in ((synthetic, "train*"), (human, "*"))
+        batches(shards, recipe.batch_s, recipe.max_clip_s, rng) for shards in (synthetic, human)
     ]
-
+    prepare = Preparation(recipe, FeatureConfig(), seed)
+    while progress.exposure_h < recipe.gentle_h:
+        yield prepare(next(easy), gentle)
     while True:
-        yield prepare(next(walks[rng.random() < recipe.humans(progress.exposure_h)]))
+        walk = walks[rng.random() < recipe.humans(progress.exposure_h)]
+        yield prepare(next(walk), augmenter)
 
 
 def ctc(logits: Tensor, frames: Tensor, example: Example) -> Tensor:
@@ -221,9 +231,11 @@ class Trainer:
             parameter.copy_(master)
 
     def save(self, folder: Path) -> None:
+        """Write everything that ``resume`` needs."""
         checkpoint.save(folder, self.progress, self.masters, self.average, self.optimizers)
 
     def resume(self, folder: Path) -> None:
+        """Go on from ``folder`` if there is something."""
         self.progress = checkpoint.resume(folder, self.masters, self.average, self.optimizers)
         self.model.load_state_dict(self.masters)
 
@@ -242,20 +254,18 @@ def initialize(model: nn.Module) -> None:
 
 
 def run(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    """Train until the exposure is reached or a signal asks to stop."""
     torch.manual_seed(arguments.seed)
     trainer = Trainer(recipe, MODEL)
     trainer.resume(arguments.out)
     progress, seed = trainer.progress, arguments.seed + trainer.progress.step
-    rooms = [prepare_room(recording) for recording in load_recordings(arguments.data / "rir")]
-    augmenter = Augmenter(Augmentation(), load_recordings(arguments.data / "noise"), rooms, seed)
-    prepare = Preparation(recipe, augmenter, FeatureConfig(), seed)
     stop = signal_flag()
     saved, losses = time.monotonic(), []
     start = time.monotonic() - progress.elapsed_s
-    for example in examples(recipe, progress, prepare, arguments.synthetic, arguments.human, seed):
+    for example in examples(recipe, progress, arguments, seed):
         losses.append(trainer.step(example))
         progress.elapsed_s = time.monotonic() - start
-        if progress.step % 100 == 0:
+        if progress.step % 50 == 0:
             print(describe(progress, recipe, losses), flush=True)
             losses.clear()
         done = progress.exposure_h >= recipe.exposure_h or bool(stop)
@@ -267,11 +277,13 @@ def run(arguments: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def describe(progress: checkpoint.Progress, recipe: Recipe, losses: list[float]) -> str:
+    """One line on how the run goes."""
     speed = progress.exposure_h * 3600 / progress.elapsed_s
     left_min = (recipe.exposure_h - progress.exposure_h) * 60 / speed
     return (
-        f"step {progress.step}  heard {progress.exposure_h:.1f} h  loss {sum(losses) / len(losses):.3f}  "
-        f"rate {recipe.rate(progress.exposure_h):.2f}  human {recipe.humans(progress.exposure_h):.2f}  "
+        f"step {progress.step}  heard {progress.exposure_h:.1f} h  "
+        f"loss {sum(losses) / len(losses):.3f}  rate {recipe.rate(progress.exposure_h):.2f}  "
+        f"human {recipe.humans(progress.exposure_h):.2f}  "
         f"{speed:.0f} x real time, {left_min:.0f} min left"
     )
 
@@ -285,6 +297,7 @@ def signal_flag() -> list[int]:
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description="train a small streaming model from scratch")
     parser.add_argument(
         "--synthetic", type=Path, required=True, help="folder of shards from synthesis.py"
