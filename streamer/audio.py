@@ -14,7 +14,15 @@ import soxr
 from streamer.core.context import SAMPLE_RATE
 from streamer.messages import AudioFormat
 
-__all__ = ["SAMPLE_RATE", "PcmDecoder", "Resampler", "Samples", "bytes_per_sample", "mix"]
+__all__ = [
+    "SAMPLE_RATE",
+    "PcmDecoder",
+    "Resampler",
+    "Samples",
+    "bytes_per_sample",
+    "clipped",
+    "mix",
+]
 
 Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
 
@@ -78,11 +86,16 @@ class PcmDecoder:
             self.replaced += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
         mono = mix(samples.reshape(-1, self._audio.channels))
-        return self._resampler.accept(np.clip(mono, -1.0, 1.0, dtype=np.float32))
+        return clipped(self._resampler.accept(clipped(mono)))
 
     def finish(self) -> Samples:
         """Give what the resampler held back; nothing may be accepted afterwards."""
-        return self._resampler.finish()
+        return clipped(self._resampler.finish())
+
+
+def clipped(samples: Samples) -> Samples:
+    """Samples in [-1, 1]: a resampler rings beyond the peaks it is given."""
+    return np.clip(samples, -1.0, 1.0, dtype=np.float32)
 
 
 def bytes_per_sample(audio: AudioFormat) -> int:

@@ -23,7 +23,7 @@ def tone(rate: int, hertz: float = 440.0, seconds: float = 1.0) -> np.ndarray:
     return (0.5 * np.sin(phase)).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rates, st.lists(st.integers(0, 700), max_size=30), st.integers(0, 9_000))
 def test_any_cut_resamples_to_the_same_samples(rate: int, cuts: list[int], size: int) -> None:
     samples = noise(size)
@@ -52,7 +52,7 @@ def test_what_16_khz_cannot_hold_is_removed() -> None:
     assert np.abs(out[1_000:-1_000]).max() < 1e-3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     encodings,
     st.sampled_from([8_000, 16_000, 44_100]),
@@ -72,7 +72,7 @@ def test_any_cut_of_the_bytes_decodes_to_the_same_samples(
     assert pieces.leftover_bytes == len(data) % bytes_per_sample(audio)
     assert pieces.replaced == whole.replaced
     assert np.isfinite(expected).all()
-    assert (np.abs(expected) <= 1.05).all()
+    assert (np.abs(expected) <= 1).all()
 
 
 def test_pcm_values() -> None:

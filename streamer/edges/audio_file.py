@@ -22,7 +22,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
-from streamer.audio import SAMPLE_RATE, Resampler, Samples, mix
+from streamer.audio import SAMPLE_RATE, Resampler, Samples, clipped, mix
 
 STANDARD_INPUT = "-"
 BLOCKS_PER_S = 10
@@ -113,10 +113,10 @@ class AudioFile:
                     f"first at {first / rate:.2f} s"
                 )
             frames_read += len(frames)
-            yield np.clip(resampler.accept(mix(frames)), -1.0, 1.0)
+            yield clipped(resampler.accept(mix(frames)))
         if frames_read == 0:
             raise AudioFileError(f"{self.name} contains no audio samples")
-        yield np.clip(resampler.finish(), -1.0, 1.0)
+        yield clipped(resampler.finish())
 
     def _open(self, path: str | Path) -> int:
         if str(path) == STANDARD_INPUT:

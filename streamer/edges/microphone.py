@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from streamer.audio import SAMPLE_RATE, Resampler, Samples, mix
+from streamer.audio import SAMPLE_RATE, Resampler, Samples, clipped, mix
 
 BLOCKS_PER_S = 50
 MAX_QUEUED_BLOCKS = 100  # 2 s
@@ -91,9 +91,9 @@ class Microphone:
                 first, samples = self._queue.popleft()
                 lost = (first - expected) * SAMPLE_RATE // self._rate
                 expected = first + len(samples)
-                yield Block(resampler.accept(samples), lost)
+                yield Block(clipped(resampler.accept(samples)), lost)
             if self._finished:
-                yield Block(resampler.finish(), 0)
+                yield Block(clipped(resampler.finish()), 0)
                 return
             if self._failed:
                 raise MicrophoneError("the microphone has stopped: was it unplugged?")

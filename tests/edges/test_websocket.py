@@ -42,7 +42,7 @@ async def test_a_conversation() -> None:
     assert [word.word for word in final.words] == ["turn", "on", "the", "lamp"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 4_001), min_size=1, max_size=40))
 def test_any_packets_give_the_same_transcript(sizes: list[int]) -> None:
     edges = [0, *np.minimum(np.cumsum(sizes), len(LAMP)).tolist(), len(LAMP)]
