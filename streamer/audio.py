@@ -95,7 +95,7 @@ class PcmDecoder:
 
 def clipped(samples: Samples) -> Samples:
     """Samples in [-1, 1]: a resampler rings beyond the peaks it is given."""
-    return np.clip(samples, -1.0, 1.0, dtype=np.float32)
+    return np.asarray(np.clip(samples, -1.0, 1.0), np.float32)
 
 
 def bytes_per_sample(audio: AudioFormat) -> int:
