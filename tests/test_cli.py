@@ -372,6 +372,28 @@ def test_listen_hears_the_microphone_and_ends_with_ctrl_c(model: str, tmp_path: 
     assert re.search("[a-z]", out)
 
 
+def test_listen_ends_with_one_line_when_the_microphone_goes_away(
+    model: str, tmp_path: Path
+) -> None:
+    with sound_server(tmp_path) as env:
+        listening = subprocess.Popen(
+            [*STREAMER, "listen", *use(model)],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert listening.stderr is not None
+        assert "listening to default" in listening.stderr.readline()
+        play(np.zeros(8_000), tmp_path, env)
+    with listening:
+        _, err = listening.communicate()
+    assert listening.returncode == 1
+    assert len(re.findall("^streamer: the microphone", err, re.MULTILINE)) == 1
+    assert "Traceback" not in err
+
+
 # --- the library ----------------------------------------------------------------------------------
 
 

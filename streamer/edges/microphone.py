@@ -6,6 +6,8 @@ how many samples were lost before it. Must not know: sessions, events, terminals
 """
 
 import asyncio
+import contextlib
+import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from streamer.audio import SAMPLE_RATE, Resampler, Samples, clipped, mix
 
 BLOCKS_PER_S = 50
 MAX_QUEUED_BLOCKS = 100  # 2 s
+STALL_S = 5.0  # a device that gives nothing for so long is gone, whatever the sound system says
+CLOSE_S = 2.0  # the sound system may never return when its server has died
 LATENCY_S = 0.05  # asked of the sound system: short, and still above a busy laptop's hiccups
 
 
@@ -76,7 +80,17 @@ class Microphone:
         trace: TracebackType | None,
     ) -> None:
         self._finished = True
-        await asyncio.to_thread(self._stream.close)
+        closed = asyncio.Event()
+
+        def close() -> None:
+            self._stream.close()
+            with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+                self._loop.call_soon_threadsafe(closed.set)
+
+        threading.Thread(target=close, name="close microphone", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await closed.wait()
 
     def finish(self) -> None:
         """Stop listening: `blocks` gives what is queued and ends."""
@@ -99,7 +113,14 @@ class Microphone:
                 raise MicrophoneError("the microphone has stopped: was it unplugged?")
             self._wake.clear()
             if not self._queue:
+                await self._woken_up()
+
+    async def _woken_up(self) -> None:
+        try:
+            async with asyncio.timeout(STALL_S):
                 await self._wake.wait()
+        except TimeoutError:
+            raise MicrophoneError(f"the microphone gave no sound for {STALL_S:g} s") from None
 
     def _opened(self) -> Any:
         """A PortAudio stream at 16 kHz mono, or at what the device offers instead."""

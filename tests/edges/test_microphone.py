@@ -81,7 +81,8 @@ async def test_a_late_reader_loses_the_oldest_and_is_told_how_much(
 ) -> None:
     monkeypatch.setattr(microphone, "MAX_QUEUED_BLOCKS", 5)
     async with Microphone() as heard:
-        await asyncio.to_thread(play, silence(0.5), tmp_path, sound)  # nobody reads meanwhile
+        while heard._captured < 20 * 320:  # nobody reads meanwhile
+            await asyncio.to_thread(play, silence(0.2), tmp_path, sound)
         heard.finish()
         blocks = [block async for block in heard.blocks()]
     assert blocks[0].lost_samples > 0
