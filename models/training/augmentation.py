@@ -30,19 +30,19 @@ class Augmentation:
     Shares are probabilities per clip (speed and codec: per batch).
     """
 
-    room: float = 0.35
-    noise: float = 0.5
-    equalizer: float = 0.6
-    band_limit: float = 0.15
-    codec: float = 0.08
+    room: float = 0.15
+    noise: float = 0.3
+    equalizer: float = 0.5
+    band_limit: float = 0.08
+    codec: float = 0.04
     speed: tuple[float, float] = (0.9, 1.1)
-    snr_db: tuple[float, float] = (3.0, 30.0)
+    snr_db: tuple[float, float] = (8.0, 30.0)
     level_db: tuple[float, float] = (-38.0, -14.0)
-    equalizer_db: float = 8.0
+    equalizer_db: float = 6.0
     mel_masks: int = 2
-    mel_mask_bins: int = 18
+    mel_mask_bins: int = 12
     time_masks: int = 2
-    time_mask_share: float = 0.06
+    time_mask_share: float = 0.04
 
 
 GENTLE = Augmentation(

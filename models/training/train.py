@@ -60,9 +60,9 @@ class Recipe:
     gentle_h: float = 6.0  # clean, short clips in small batches until then: many easy steps
     gentle_batch_s: float = 32.0
     gentle_clip_s: float = 4.0
-    decay_share: float = 0.35  # of the exposure, at the end
+    decay_share: float = 0.75  # of the exposure, at the end
     human_from_h: float = 12.0  # synthetic speech alone until then: it teaches the alignment
-    human_share: float = 0.5
+    human_share: float = 0.2
     middle_weight: float = 0.3
     full_context_share: float = 0.45
     chunk_frames: tuple[int, int] = (8, 32)

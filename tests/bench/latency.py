@@ -158,6 +158,7 @@ def delays(recognizer: Recognizer, spoken: Spoken) -> Iterator[tuple[float, floa
         for offset in range(match.size):
             place, end_s = match.b + offset, spoken.ends_s[match.a + offset]
             key = (place, finals[place])
+            assert shown[key] <= committed[key], key
             if end_s is not None:
                 yield shown[key] - end_s, committed[key] - end_s
 
