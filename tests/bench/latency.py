@@ -124,13 +124,15 @@ def timed_events(recognizer: Recognizer, samples: np.ndarray) -> Iterator[tuple[
     recognizer.reset()
     quiet = np.zeros(int(PAUSE_S * SAMPLE_RATE), np.float32)
     samples = np.concatenate([samples, quiet])
+    free_s = 0.0  # when the step before is done
     for start in range(0, len(samples), PACKET_SAMPLES):
         recognizer.stream.accept_waveform(samples[start : start + PACKET_SAMPLES])
         begin = time.perf_counter()
         events = recognizer.decode()
         computing_s = time.perf_counter() - begin
         received_s = recognizer.stream.received_samples / SAMPLE_RATE
-        yield from ((received_s + computing_s, event) for event in events)
+        free_s = max(free_s, received_s) + computing_s
+        yield from [(free_s, event) for event in events]
 
 
 def delays(recognizer: Recognizer, spoken: Spoken) -> Iterator[tuple[float, float]]:
