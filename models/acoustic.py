@@ -124,11 +124,13 @@ class AcousticModel(nn.Module):
         features, after = self.causal_features.chunk(
             samples_BS, rows.committed, rows.valid, torch.zeros_like(slots_B), before
         )
-        logits, _ = self.model.forward_chunk(
+        logits, update = self.model.step(
             features.to(self._dtype), rows, state.encoder, state.chunking
         )
+        log_probs = logits.float().log_softmax(dim=-1)
+        update.commit()
         state.stats.assign(slots_B, after)
-        return logits.float().log_softmax(dim=-1), state
+        return log_probs, state
 
     def forward_window(
         self,
@@ -148,8 +150,9 @@ class AcousticModel(nn.Module):
         left, committed, valid = (n * self.stride for n in (left_B, committed_B, valid_B))
         features, after = self.features.chunk(samples_BS, committed, valid, left, before)
         logits, _ = self.model(features.to(self._dtype), valid)
+        log_probs = logits.float().log_softmax(dim=-1)
         state.stats.assign(slots_B, after)
-        return logits.float().log_softmax(dim=-1), state
+        return log_probs, state
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models import settings
 from models.acoustic import AcousticModel
 from models.features import FeatureConfig
-from models.vocabulary import Vocabulary, read_vocabulary
+from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-FILES = ("config.json", "preprocessor_config.json", "vocab.json")
 TRAINING_ONLY = ("masked_spec_embed",)  # keys that inference has no use for
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -47,14 +48,16 @@ def load(name: str) -> AcousticModel:
         CheckpointError: there is no such checkpoint, or it is not one that this engine can run.
     """
     folder = find(name)
-    _check_files(folder)
+    preprocessor = _check_files(folder)
     values = _read_json(folder / "config.json")
     _check_architecture(folder, values)
+    ids, tokenizer = _read_json(folder / "vocab.json"), folder / "tokenizer_config.json"
+    marks = _read_json(tokenizer) if tokenizer.exists() else {}
     try:
         config = EncoderConfig.from_json(values)
-        vocabulary = read_vocabulary(folder, config.pad_token_id, config.vocab_size)
-        features = feature_config(_read_json(folder / "preprocessor_config.json"))
-    except (ValueError, TypeError) as error:
+        labels = Vocabulary.from_json(ids, marks, config.pad_token_id, config.vocab_size)
+        features = feature_config(_read_json(preprocessor))
+    except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     if features.feature_size != config.feature_projection_input_dim:
         raise CheckpointError(
@@ -64,7 +67,7 @@ def load(name: str) -> AcousticModel:
     with torch.device("meta"):
         model = Wav2Vec2BertForCTC(config)
     _assign(folder, model, _read_weights(folder))
-    return AcousticModel(Path(name).name, model, features, vocabulary).eval()
+    return AcousticModel(Path(name).name, model, features, labels).eval()
 
 
 def find(name: str) -> Path:
@@ -96,17 +99,25 @@ def _download(name: str) -> Path:
         raise CheckpointError(f"cannot fetch {name!r} from the hub: {reason}") from error
 
 
-def _check_files(folder: Path) -> None:
-    missing = [name for name in FILES if not (folder / name).is_file()]
+def _check_files(folder: Path) -> Path:
+    """Which file describes the features: transformers 5 has moved them."""
+    preprocessor = folder / "preprocessor_config.json"
+    if not preprocessor.is_file() and (folder / "processor_config.json").is_file():
+        preprocessor = folder / "processor_config.json"
+    needed = (folder / "config.json", preprocessor, folder / "vocab.json")
+    missing = [path.name for path in needed if not path.is_file()]
     if missing:
         raise CheckpointError(
             f"{folder} is not a complete checkpoint: {' and '.join(missing)} missing"
         )
+    return preprocessor
 
 
 def _check_architecture(folder: Path, values: dict[str, Any]) -> None:
     kind = values.get("model_type")
     architectures = values.get("architectures") or ["Wav2Vec2BertForCTC"]
+    if not isinstance(architectures, list):
+        architectures = [architectures]
     if kind != "wav2vec2-bert":
         raise CheckpointError(f"{folder} holds a {kind!r} model; this engine runs 'wav2vec2-bert'")
     if "Wav2Vec2BertForCTC" not in architectures:
@@ -127,22 +138,23 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def feature_config(values: dict[str, Any]) -> FeatureConfig:
-    """``preprocessor_config.json``; our own keys stand under ``streaming``."""
+    """``preprocessor_config.json`` or ``processor_config.json``; our keys are in ``streaming``."""
+    values = values.get("feature_extractor", values)
+    ours = values.get("streaming", {}) if isinstance(values, dict) else None
+    if not isinstance(ours, dict):
+        raise ValueError("the feature extractor's settings are not JSON objects")
     if values.get("sampling_rate", 16_000) != 16_000:
         raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
-    ours = values.get("streaming", {})
-    stated: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in ours.items()
-    }
-    return FeatureConfig(
-        num_mel_bins=values.get("num_mel_bins", 80), stride=values.get("stride", 2), **stated
-    )
+    unknown = ours.keys() - FeatureConfig.__slots__
+    if unknown:
+        raise ValueError(f"unknown setting {min(unknown)!r} of the feature extractor")
+    return settings.from_json(FeatureConfig, values | ours)
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
-        shards = sorted(set(_read_json(index).get("weight_map", {}).values()))
+        shards = _shards(index)
     elif single.is_file():
         shards = [single.name]
     elif any(folder.glob("*.bin")):
@@ -154,12 +166,23 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder} is not a complete checkpoint: model.safetensors missing")
     weights: dict[str, Tensor] = {}
     for shard in shards:
-        path = folder / Path(shard).name  # an index never leads out of its directory
+        path = folder / shard
         try:
             weights |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     return weights
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; it never leads out of its directory."""
+    places = _read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f"{index} has no weight_map")
+    for shard in places.values():
+        if not isinstance(shard, str) or Path(shard).name != shard:
+            raise CheckpointError(f"{index}: {shard!r} is not the name of a file beside it")
+    return sorted(set(places.values()))
 
 
 def _assign(folder: Path, model: Wav2Vec2BertForCTC, weights: dict[str, Tensor]) -> None:
@@ -186,8 +209,6 @@ def save(
     folder: Path, model: Wav2Vec2BertForCTC, features: FeatureConfig, vocabulary: Vocabulary
 ) -> None:
     """Write a directory that ``load`` and ``transformers`` both read; weights keep their dtype."""
-    from dataclasses import asdict
-
     streaming = asdict(features)
     bins, stride = streaming.pop("num_mel_bins"), streaming.pop("stride")
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
@@ -209,24 +230,17 @@ def save(
         "return_attention_mask": True,
         "streaming": {key: value for key, value in streaming.items() if value != ()},
     }
-    tokenizer = {
+    ids, tokenizer = vocabulary.to_json()
+    tokenizer |= {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
         "processor_class": "Wav2Vec2BertProcessor",
-        "pad_token": vocabulary.tokens[vocabulary.blank],
-        "word_delimiter_token": vocabulary.tokens[vocabulary.delimiter]
-        if vocabulary.delimiter is not None
-        else None,
-        "unk_token": "[UNK]",
-        "bos_token": None,
-        "eos_token": None,
     }
-    vocab = {text: index for index, text in enumerate(vocabulary.tokens)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, values in (
         ("config.json", config),
         ("preprocessor_config.json", preprocessor),
         ("tokenizer_config.json", tokenizer),
-        ("vocab.json", vocab),
+        ("vocab.json", ids),
     ):
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

@@ -211,10 +211,12 @@ def open_ring(
     """Book the cells for ``frames`` new frames and say what each of them may see.
 
     A call holds either any number of whole chunks, or one chunk followed by lookahead. A frame
-    sees the ``left`` frames before its chunk, its chunk, and the ``right`` frames after it. Until
-    ``advance`` the same call can be made again with the same result.
+    sees the ``left`` frames before its chunk, its chunk, and the ``right`` frames after it. The
+    cells booked are those that no frame from ``start`` on can see: as long as ``position`` is not
+    advanced, the same call can be made again with the same result.
     """
     assert frames == chunk + right if right else frames % chunk == 0, (frames, chunk, right)
+    assert left + frames <= state.positions.shape[1], (left, frames, state.positions.shape)
     start = state.position[rows.slots][:, None]  # (B, 1)
     offset = torch.arange(frames, device=start.device)
     positions = start + offset  # (B, T)
@@ -229,9 +231,9 @@ def open_ring(
     return Sight(visible, distance, positions, cells)
 
 
-def advance(state: AttentionState, rows: Rows) -> None:
-    """The committed frames of ``rows`` become the past."""
-    state.position[rows.slots] += rows.committed
+def progress(state: AttentionState, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    """The write by which the committed frames of ``rows`` become the past."""
+    return state.position, rows.slots, state.position[rows.slots] + rows.committed
 
 
 class ConvolutionModule(nn.Module):
@@ -331,11 +333,10 @@ class AdapterLayer(nn.Module):
 
     def step(
         self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Streamed: the same, with the ``padding`` frames before this call taken from ``state``.
 
-        Also returns what ``state.residual`` and ``state.attention`` are to hold for these rows
-        next.
+        Also what ``state.residual`` and ``state.attention`` are to hold for these rows next.
         """
         keep = (torch.arange(x.shape[1], device=x.device) < rows.valid[:, None])[..., None]
         residual = torch.cat(
@@ -343,10 +344,9 @@ class AdapterLayer(nn.Module):
         )
         z = torch.cat([state.attention[rows.slots], self.self_attn_layer_norm(x) * keep], dim=1)
         ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows.slots)
-        past = tuple(
-            last_frames(seen, rows.committed, self.padding, dim=1) for seen in (residual, z)
-        )
-        return self._mix(residual, z, sight, ring), past
+        y = self._mix(residual, z, sight, ring)
+        residual, z = (last_frames(x, rows.committed, self.padding, dim=1) for x in (residual, z))
+        return y, residual, z
 
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)

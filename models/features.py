@@ -71,6 +71,9 @@ SPEECH_VARIANCE = (
 Normalization = Literal["utterance", "window", "running", "global"]
 
 
+POSITIVE = ("num_mel_bins", "stride", "prior_mel_frames", "memory_mel_frames", "chunk_frames")
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureConfig:
     """What a checkpoint says of its features (``preprocessor_config.json``).
@@ -95,6 +98,9 @@ class FeatureConfig:
             raise ValueError(
                 f"normalization: expected one of {expected}, got {self.normalization!r}"
             )
+        for name in POSITIVE:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("mean", "variance"):
             count = len(getattr(self, name))
             if count not in (0, self.num_mel_bins):
@@ -178,6 +184,8 @@ class LogMel(nn.Module):
 
     def forward(self, samples_BS: Tensor) -> Tensor:
         """(B, S) -> (B, M, C) with M = num_mel_frames(S)."""
+        if not num_mel_frames(samples_BS.shape[-1]):
+            return self.window.new_zeros(samples_BS.shape[0], 0, self.filter_bins.shape[1])
         scaled = samples_BS.to(self.window.dtype) * 2.0**15
         frames = scaled.unfold(-1, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES)  # (B, M, 400)
         frames = frames - frames.mean(dim=-1, keepdim=True)

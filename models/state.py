@@ -16,6 +16,18 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """What a step will write, held back until nothing of the step can fail any more."""
+
+    writes: list[tuple[Tensor, Tensor, Tensor]]  # (state, its rows (B,), what they will hold)
+
+    def commit(self) -> None:
+        """Write it all, in place."""
+        for state, rows, values in self.writes:
+            state[rows] = values
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionState:
     """A ring of keys and values per layer: the frame at position p lies in cell p modulo P."""
 
@@ -56,9 +68,14 @@ class EncoderState:
     adapter: tuple[AdapterState, ...]
 
     def reset(self, slots: Tensor) -> None:
-        """Make ``slots`` (indices (R,) or mask (N,)) new: their past can no longer be seen."""
+        """Make ``slots`` (indices (R,) or mask (N,)) new.
+
+        Keys and values are overwritten too: a weight of 0 does not hide a NaN.
+        """
         self.convolution[slots] = 0.0
         for ring in (self.ring, *(layer.ring for layer in self.adapter)):
+            ring.keys[slots] = 0.0
+            ring.values[slots] = 0.0
             ring.positions[slots] = -1
             ring.position[slots] = 0
         for layer in self.adapter:

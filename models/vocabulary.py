@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
-SPECIAL_NAMES = ("unk_token", "bos_token", "eos_token", "pad_token")
-USUAL_SPECIALS = ("<unk>", "[UNK]", "<s>", "</s>", "<pad>", "[PAD]")
+USUAL_SPECIALS = {
+    "unk_token": ("<unk>", "[UNK]"),
+    "bos_token": ("<s>",),
+    "eos_token": ("</s>",),
+    "pad_token": ("<pad>", "[PAD]"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,40 +31,63 @@ class Vocabulary:
         if not 0 <= self.blank < len(self.tokens):
             raise ValueError(f"blank id: expected 0 to {len(self.tokens) - 1}, got {self.blank}")
 
+    @staticmethod
+    def from_json(
+        ids: Mapping[str, Any], tokenizer: Mapping[str, Any], blank: int, size: int
+    ) -> Vocabulary:
+        """The labels of a checkpoint.
 
-def read_vocabulary(folder: Path, blank: int, size: int) -> Vocabulary:
-    """``vocab.json`` (text to id) and, if there, ``tokenizer_config.json`` of a checkpoint.
+        Args:
+            ids: ``vocab.json``, text to id.
+            tokenizer: ``tokenizer_config.json``, may be empty.
+            blank: the model's ``pad_token_id``.
+            size: the model's ``vocab_size``; ids without a text are silent.
 
-    Args:
-        blank: the model's ``pad_token_id``.
-        size: the model's ``vocab_size``; ids without a text are silent.
+        Raises:
+            ValueError: an id is repeated or does not fit the model.
+        """
+        if not all(type(index) is int for index in ids.values()):
+            raise ValueError("vocab.json: expected an object of label to id")
+        tokens: list[str | None] = [None] * size
+        for text, index in ids.items():
+            if not 0 <= index < size:
+                raise ValueError(
+                    f"vocab.json: id {index} of {text!r} does not fit vocab_size {size}"
+                )
+            if tokens[index] is not None:
+                raise ValueError(
+                    f"vocab.json: id {index} belongs to {tokens[index]!r} and {text!r}"
+                )
+            tokens[index] = text
+        named = [tokenizer.get(name) for name in USUAL_SPECIALS]
+        others = tokenizer.get("additional_special_tokens")
+        named += others if isinstance(others, list) else []
+        specials = {*chain(*USUAL_SPECIALS.values()), *map(_text, named)}
+        delimiter = ids.get(_text(tokenizer.get("word_delimiter_token", "|")) or "", ids.get(" "))
+        silent = frozenset(
+            index for index, text in enumerate(tokens) if text is None or text in specials
+        )
+        silent = (silent - {delimiter}) | {blank}
+        return Vocabulary(tuple(text or "" for text in tokens), blank, delimiter, silent)
 
-    Raises:
-        ValueError: an id is repeated or does not fit the model.
-    """
-    ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    if not isinstance(ids, dict) or not all(type(index) is int for index in ids.values()):
-        raise ValueError("vocab.json: expected an object of label to id")
-    settings = _read_optional(folder / "tokenizer_config.json")
-    tokens: list[str | None] = [None] * size
-    for text, index in ids.items():
-        if not 0 <= index < size:
-            raise ValueError(f"vocab.json: id {index} of {text!r} does not fit vocab_size {size}")
-        if tokens[index] is not None:
-            raise ValueError(f"vocab.json: id {index} belongs to {tokens[index]!r} and {text!r}")
-        tokens[index] = text
-    specials = {*USUAL_SPECIALS, *(_text(settings.get(name)) for name in SPECIAL_NAMES)}
-    delimiter = ids.get(_text(settings.get("word_delimiter_token")) or "|", ids.get(" "))
-    silent = frozenset(
-        index for index, text in enumerate(tokens) if text is None or text in specials
-    )
-    return Vocabulary(tuple(text or "" for text in tokens), blank, delimiter, silent | {blank})
+    def to_json(self) -> tuple[dict[str, int], dict[str, Any]]:
+        """What ``from_json`` reads: ``vocab.json`` and ``tokenizer_config.json``."""
+        ids = {text: index for index, text in enumerate(self.tokens) if text}
+        hidden = [self.tokens[index] for index in sorted(self.silent - {self.blank})]
+        named = {
+            name: next((text for text in hidden if text in usual), None)
+            for name, usual in USUAL_SPECIALS.items()
+        }
+        others = [text for text in hidden if text and text not in named.values()]
+        tokenizer = named | {
+            "pad_token": self.tokens[self.blank],
+            "word_delimiter_token": None if self.delimiter is None else self.tokens[self.delimiter],
+            "additional_special_tokens": others,
+        }
+        return ids, tokenizer
 
 
 def _text(token: Any) -> str | None:
     """A special token of tokenizer_config.json: a string or an object with ``content``."""
-    return token.get("content") if isinstance(token, dict) else token
-
-
-def _read_optional(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None

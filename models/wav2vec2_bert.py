@@ -11,12 +11,13 @@ V label.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models import settings
 from models.conformer import (
     ACTIVATIONS,
     AdapterLayer,
@@ -26,11 +27,11 @@ from models.conformer import (
     Ring,
     Rows,
     Sight,
-    advance,
     last_frames,
     open_ring,
+    progress,
 )
-from models.state import AdapterState, AttentionState, EncoderState
+from models.state import AdapterState, AttentionState, EncoderState, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,20 @@ class Chunking:
         if self.left % stride or self.chunk % stride or self.right % stride:
             raise ValueError(f"chunking {self} must be divisible by the adapter stride {stride}")
         return Chunking(self.left // stride, self.chunk // stride, self.right // stride)
+
+
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "feature_projection_input_dim",
+    "conv_depthwise_kernel_size",
+    "adapter_kernel_size",
+    "adapter_stride",
+    "num_adapter_layers",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +97,16 @@ class EncoderConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
+        for name in SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} must be a multiple of "
                 f"{self.num_attention_heads} heads"
             )
-        if self.position_embeddings_type not in ("relative_key", "relative", "rotary", None):
-            raise ValueError(f"unknown position_embeddings_type {self.position_embeddings_type!r}")
+        if self.use_intermediate_ffn_before_adapter and not self.add_adapter:
+            raise ValueError("use_intermediate_ffn_before_adapter needs add_adapter")
         for activation in (self.hidden_act, self.adapter_act):
             if activation not in ACTIVATIONS:
                 raise ValueError(
@@ -97,9 +115,8 @@ class EncoderConfig:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> EncoderConfig:
-        """The known fields of ``config.json``; the others are ignored."""
-        known = {field.name for field in fields(EncoderConfig)}
-        return EncoderConfig(**{key: value for key, value in values.items() if key in known})
+        """The known fields of ``config.json``; ValueError where one does not fit."""
+        return settings.from_json(EncoderConfig, values)
 
     @property
     def output_size(self) -> int:
@@ -201,13 +218,11 @@ class Encoder(nn.Module):
         def ring(layers: int, channels: int, reach: int) -> AttentionState:
             return AttentionState.init(slots, layers, reach, heads, channels // heads, like)
 
-        if (
-            config.add_adapter
-            and config.adapter_kernel_size > config.adapter_stride + config.adapter_stride // 2
-        ):
+        stride, kernel = config.adapter_stride, config.adapter_kernel_size
+        if config.add_adapter and not 2 * (stride // 2) < kernel <= stride + stride // 2:
             raise ValueError(
-                f"adapter_kernel_size {config.adapter_kernel_size} needs future frames: "
-                "cannot stream"
+                f"an adapter with kernel size {kernel} and stride {stride} cannot stream: "
+                "its outputs need other frames than their own and those before"
             )
         adapter, divided = [], chunking
         for index in range(config.num_adapter_layers if config.add_adapter else 0):
@@ -232,6 +247,14 @@ class Encoder(nn.Module):
         and returned; a call that raises has changed nothing that a second try would see. Equal to
         ``forward`` under the same chunking over all that the slot has seen.
         """
+        hidden, update = self.step(features, rows, state, chunking)
+        update.commit()
+        return hidden, state
+
+    def step(
+        self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
+    ) -> tuple[Tensor, Update]:
+        """``forward_chunk`` whose slots have moved on only when the update is committed."""
         left, chunk, right = chunking.left, chunking.chunk, chunking.right
         sight = open_ring(state.ring, rows, features.shape[1], left, chunk, right)
         x = self.feature_projection(features)
@@ -241,17 +264,21 @@ class Encoder(nn.Module):
             x, inputs = layer(x, sight, ring, past[:, index])
             seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
         x = self._between(x)
+        update = Update([(state.convolution, rows.slots, torch.stack(seen, dim=1))])
+        update.writes.append(progress(state.ring, rows))
         if self.adapter is not None:
-            x = self._adapt_chunk(x, rows, state.adapter, chunking)
-        state.convolution[rows.slots] = torch.stack(seen, dim=1)
-        advance(state.ring, rows)
-        return x, state
+            x = self._adapt_chunk(x, rows, state.adapter, chunking, update)
+        return x, update
 
     def _adapt_chunk(
-        self, x: Tensor, rows: Rows, states: tuple[AdapterState, ...], chunking: Chunking
+        self,
+        x: Tensor,
+        rows: Rows,
+        states: tuple[AdapterState, ...],
+        chunking: Chunking,
+        update: Update,
     ) -> Tensor:
         assert self.adapter is not None
-        commits: list[tuple[AdapterState, Rows, tuple[Tensor, ...]]] = []
         for adapter, state in zip(self.adapter.layers, states, strict=True):
             assert isinstance(adapter, AdapterLayer)
             chunking = chunking.divided(adapter.stride)
@@ -260,11 +287,10 @@ class Encoder(nn.Module):
             sight = open_ring(
                 state.ring, rows, frames, chunking.left, chunking.chunk, chunking.right
             )
-            x, past = adapter.step(x, inputs, state, sight)
-            commits.append((state, rows, past))
-        for state, rows, (residual, attention) in commits:
-            state.residual[rows.slots], state.attention[rows.slots] = residual, attention
-            advance(state.ring, rows)
+            x, residual, attention = adapter.step(x, inputs, state, sight)
+            update.writes.append((state.residual, rows.slots, residual))
+            update.writes.append((state.attention, rows.slots, attention))
+            update.writes.append(progress(state.ring, rows))
         return x
 
     def _between(self, x: Tensor) -> Tensor:
@@ -306,5 +332,13 @@ class Wav2Vec2BertForCTC(nn.Module):
         self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
     ) -> tuple[Tensor, EncoderState]:
         """Streamed logits (B, U, V); see ``Encoder.forward_chunk``."""
-        hidden, state = self.wav2vec2_bert.forward_chunk(features, rows, state, chunking)
-        return self.lm_head(hidden), state
+        logits, update = self.step(features, rows, state, chunking)
+        update.commit()
+        return logits, state
+
+    def step(
+        self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
+    ) -> tuple[Tensor, Update]:
+        """Streamed logits (B, U, V) and the update to commit; see ``Encoder.step``."""
+        hidden, update = self.wav2vec2_bert.step(features, rows, state, chunking)
+        return self.lm_head(hidden), update

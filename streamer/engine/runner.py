@@ -149,14 +149,22 @@ def choose_device(device: str) -> str:
     """``auto`` resolved; a named device checked."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: expected a CUDA device, found none")
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r}: expected auto, cpu or cuda") from error
+    if kind == "cuda" and index >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {device!r}: expected one of {torch.cuda.device_count()} CUDA devices"
+        )
     return device
 
 
 def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """``auto`` resolved: bfloat16 on CUDA and on CPUs that have AMX or AVX-512 BF16."""
     if dtype != "auto":
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype {dtype!r}: expected auto or one of {', '.join(DTYPES)}")
         return DTYPES[dtype]
     if device.startswith("cuda"):
         return torch.bfloat16
