@@ -5,7 +5,7 @@
 580 M parameters with random weights; 3.2 s of left context, chunks of 0.64 s, 0.64 s of right
 context where there is one. The windows are what people do today: `transformers` encodes left
 context, chunk and right context anew for every chunk. Features are left out on both sides. "x real
-time" is audio committed per second of computing: the live streams that the machine could just carry.
+time" is audio committed per second of computing: the live streams that it could just carry.
 """
 
 import argparse
