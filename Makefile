@@ -3,8 +3,8 @@
 .PHONY: demo test check clean
 SETUP := pyproject.toml constraints.txt .ci/setup
 BIN := .venv/bin
-# A real sound server stands in for the microphone in the tests.
-SOUND := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins
+# In the tests a real sound server stands in for the microphone, and a synthesiser speaks.
+TEST_PACKAGES := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins espeak-ng
 
 demo: .venv/.ready-demo
 	$(BIN)/python -m clients.demo
@@ -27,5 +27,5 @@ clean:
 	touch $@
 
 .venv/.ready-test: $(SETUP)
-	.ci/setup dev $(SOUND)
+	.ci/setup dev $(TEST_PACKAGES)
 	touch $@ .venv/.ready-demo

@@ -1,14 +1,10 @@
 """The command line as a user meets it: real processes, a real (tiny, untrained) checkpoint."""
 
 import ast
-import io
-import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -17,85 +13,10 @@ import soundfile
 import torch
 
 from models import checkpoint
-from models.features import FeatureConfig
-from models.vocabulary import Vocabulary
-from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 from streamer import messages as m
-from streamer.cli import main
-from tests.sound import play, sound_server
+from tests.commands import ROOT, STREAMER, finals, run, run_process, use
 
-ROOT = Path(__file__).parents[1]
-STREAMER = [sys.executable, "-W", "error", "-m", "streamer"]
-TOKENS = ("<pad>", "|", *"abcdefghijklmnopqrstuvwxyz'")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """A model this small is slower on many threads, and far slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A checkpoint directory whose model babbles: random weights, no blank bias."""
-    torch.manual_seed(3)
-    config = EncoderConfig(
-        vocab_size=len(TOKENS),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        conv_depthwise_kernel_size=7,
-    )
-    network = Wav2Vec2BertForCTC(config)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    folder = tmp_path_factory.mktemp("model") / "babbler"
-    vocabulary = Vocabulary(TOKENS, 0, 1, frozenset())
-    checkpoint.save(folder, network, FeatureConfig(normalization="running"), vocabulary)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def talk(tmp_path_factory: pytest.TempPathFactory) -> str:
-    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 3)
-    path = tmp_path_factory.mktemp("audio") / "talk.flac"
-    soundfile.write(path, noise * np.linspace(0, 1, len(noise)), 16_000)
-    return str(path)
-
-
-def use(model: str) -> list[str]:
-    """Options; float32, since bfloat16 need not give the same text in other batches."""
-    return ["--model", model, "--dtype", "float32"]
-
-
-def run(*arguments: str) -> tuple[int, str, str]:
-    """Run a command in this process: status, stdout, stderr."""
-    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
-        try:
-            status = main(list(arguments))
-        except SystemExit as end:  # from the parser
-            status = int(end.code or 0)
-    return status, out.getvalue(), err.getvalue()
-
-
-def run_process(
-    *arguments: str, env: dict[str, str] | None = None, stdin: bytes = b""
-) -> tuple[int, str, str]:
-    """Run a command in a process of its own."""
-    ran = subprocess.run(
-        [*STREAMER, *arguments],
-        input=stdin,
-        capture_output=True,
-        cwd=ROOT,
-        env=os.environ | (env or {}),
-    )
-    return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- light and clear ------------------------------------------------------------------------------
@@ -188,13 +109,6 @@ def test_json_is_the_wire_protocol(model: str, talk: str) -> None:
     assert any(isinstance(event, m.Final) and event.text for event in events)
 
 
-def finals(model: str, talk: str, *options: str) -> list[m.Final]:
-    status, out, err = run("transcribe", talk, *use(model), "--format", "json", *options)
-    assert (status, err) == (0, "")
-    events = [m.decode_server(line) for line in out.splitlines()]
-    return [event for event in events if isinstance(event, m.Final)]
-
-
 def test_all_formats_tell_the_same(model: str, talk: str) -> None:
     texts = [final.text for final in finals(model, talk)]
     status, out, err = run("transcribe", talk, *use(model))
@@ -277,121 +191,6 @@ def test_ctrl_c_ends_cleanly(model: str) -> None:
         ran.send_signal(signal.SIGINT)
         ran.wait()  # with standard input still open
         assert (ran.returncode, ran.stderr.read()) == (130, b"")
-
-
-# --- serve ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [*STREAMER, "serve", "--port", "0", *options]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        assert server.stderr is not None
-        try:
-            greeting = server.stdout.readline()
-            address = re.search(r"ws://\S+", greeting)
-            assert address is not None, server.stderr.read()
-            yield server, address.group()
-        finally:
-            server.terminate()
-
-
-def client(url: str, path: str) -> list[m.ServerMessage]:
-    ran = subprocess.run(
-        [sys.executable, "-m", "clients.python", path, "--url", url],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return [m.decode_server(line) for line in ran.stdout.splitlines()]
-
-
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
-def test_serve_recognises_what_transcribe_does(model: str, talk: str, end: signal.Signals) -> None:
-    with serving(*use(model)) as (server, url):
-        heard = client(url, talk)
-        server.send_signal(end)
-        assert server.wait() == 0
-        assert server.stderr is not None
-        logged = server.stderr.read()
-    assert isinstance(heard[0], m.Ready)
-    assert heard[0].model == "babbler"
-    assert heard[0].latency_ms == 335
-    texts = [message.text for message in heard if isinstance(message, m.Final)]
-    assert texts == [final.text for final in finals(model, talk)]
-    assert "Traceback" not in logged
-    assert not any(word in logged for word in texts[0].split() if len(word) > 6)
-
-
-def test_serving_to_others_is_warned_of(model: str) -> None:
-    with serving(*use(model), "--host", "0.0.0.0") as (server, _):
-        server.terminate()
-        assert server.stderr is not None
-        assert "no authentication" in server.stderr.read()
-
-
-def test_a_port_in_use_is_one_clear_line(model: str) -> None:
-    with serving(*use(model)) as (_, url):
-        port = re.search(r":(\d+)/", url)
-        assert port is not None
-        status, out, err = run("serve", *use(model), "--port", port.group(1))
-    assert (status, out, err.count("\n")) == (1, "", 1)
-    assert "cannot listen on 127.0.0.1" in err
-
-
-# --- listen ---------------------------------------------------------------------------------------
-
-
-def test_listen_hears_the_microphone_and_ends_with_ctrl_c(model: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
-    with sound_server(tmp_path) as env:
-        status, out, err = run_process("devices", env=env)
-        assert (status, err) == (0, "")
-        assert re.search(r"^\* +\d+ default", out, re.MULTILINE)
-        status, out, err = run_process("listen", "--input", "no such", env=env)
-        assert (status, out, err.count("\n")) == (1, "", 1)
-        with subprocess.Popen(
-            [*STREAMER, "listen", *use(model)],
-            cwd=ROOT,
-            env=os.environ | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as listening:
-            assert listening.stdout is not None
-            assert listening.stderr is not None
-            assert "listening to default" in listening.stderr.readline()
-            play(noise, tmp_path, env)
-            listening.send_signal(signal.SIGINT)
-            out, err = listening.communicate()
-    assert (listening.returncode, err) == (0, "")
-    assert re.search("[a-z]", out)
-
-
-def test_listen_ends_with_one_line_when_the_microphone_goes_away(
-    model: str, tmp_path: Path
-) -> None:
-    with sound_server(tmp_path) as env:
-        listening = subprocess.Popen(
-            [*STREAMER, "listen", *use(model)],
-            cwd=ROOT,
-            env=os.environ | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert listening.stderr is not None
-        assert "listening to default" in listening.stderr.readline()
-        play(np.zeros(8_000), tmp_path, env)
-    with listening:
-        _, err = listening.communicate()
-    assert listening.returncode == 1
-    assert len(re.findall("^streamer: the microphone", err, re.MULTILINE)) == 1
-    assert "Traceback" not in err
 
 
 # --- the library ----------------------------------------------------------------------------------

@@ -1,0 +1,134 @@
+"""The commands that run until they are told to end: `serve` and `listen`, as real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamer import messages as m
+from tests.commands import ROOT, STREAMER, finals, run, run_process, use
+from tests.sound import play, sound_server
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# --- serve ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [*STREAMER, "serve", "--port", "0", *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        try:
+            greeting = server.stdout.readline()
+            address = re.search(r"ws://\S+", greeting)
+            assert address is not None, server.stderr.read()
+            yield server, address.group()
+        finally:
+            server.terminate()
+
+
+def client(url: str, path: str) -> list[m.ServerMessage]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "clients.python", path, "--url", url],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return [m.decode_server(line) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_serve_recognises_what_transcribe_does(model: str, talk: str, end: signal.Signals) -> None:
+    with serving(*use(model)) as (server, url):
+        heard = client(url, talk)
+        server.send_signal(end)
+        assert server.wait() == 0
+        assert server.stderr is not None
+        logged = server.stderr.read()
+    assert isinstance(heard[0], m.Ready)
+    assert heard[0].model == "babbler"
+    assert heard[0].latency_ms == 335
+    texts = [message.text for message in heard if isinstance(message, m.Final)]
+    assert texts == [final.text for final in finals(model, talk)]
+    assert "Traceback" not in logged
+    assert not any(word in logged for word in texts[0].split() if len(word) > 6)
+
+
+def test_serving_to_others_is_warned_of(model: str) -> None:
+    with serving(*use(model), "--host", "0.0.0.0") as (server, _):
+        server.terminate()
+        assert server.stderr is not None
+        assert "no authentication" in server.stderr.read()
+
+
+def test_a_port_in_use_is_one_clear_line(model: str) -> None:
+    with serving(*use(model)) as (_, url):
+        port = re.search(r":(\d+)/", url)
+        assert port is not None
+        status, out, err = run("serve", *use(model), "--port", port.group(1))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "cannot listen on 127.0.0.1" in err
+
+
+# --- listen ---------------------------------------------------------------------------------------
+
+
+def test_listen_hears_the_microphone_and_ends_with_ctrl_c(model: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    with sound_server(tmp_path) as env:
+        status, out, err = run_process("devices", env=env)
+        assert (status, err) == (0, "")
+        assert re.search(r"^\* +\d+ default", out, re.MULTILINE)
+        status, out, err = run_process("listen", "--input", "no such", env=env)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        with subprocess.Popen(
+            [*STREAMER, "listen", *use(model)],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as listening:
+            assert listening.stdout is not None
+            assert listening.stderr is not None
+            assert "listening to default" in listening.stderr.readline()
+            play(noise, tmp_path, env)
+            listening.send_signal(signal.SIGINT)
+            out, err = listening.communicate()
+    assert (listening.returncode, err) == (0, "")
+    assert re.search("[a-z]", out)
+
+
+def test_listen_ends_with_one_line_when_the_microphone_goes_away(
+    model: str, tmp_path: Path
+) -> None:
+    with sound_server(tmp_path) as env:
+        listening = subprocess.Popen(
+            [*STREAMER, "listen", *use(model)],
+            cwd=ROOT,
+            env=os.environ | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert listening.stderr is not None
+        assert "listening to default" in listening.stderr.readline()
+        play(np.zeros(8_000), tmp_path, env)
+    with listening:
+        _, err = listening.communicate()
+    assert listening.returncode == 1
+    assert len(re.findall("^streamer: the microphone", err, re.MULTILINE)) == 1
+    assert "Traceback" not in err
