@@ -53,7 +53,7 @@ class Recipe:
     """Everything that shapes a run but its data."""
 
     exposure_h: float = 250.0  # audio heard until the learning rate has reached its end
-    batch_s: float = 100.0
+    batch_s: float = 45.0
     max_clip_s: float = 16.0
     learning_rate: float = 2e-3
     warmup_h: float = 1.0
@@ -62,7 +62,7 @@ class Recipe:
     gentle_clip_s: float = 4.0
     decay_share: float = 0.75  # of the exposure, at the end
     human_from_h: float = 12.0  # synthetic speech alone until then: it teaches the alignment
-    human_share: float = 0.2
+    human_share: float = 0.15
     middle_weight: float = 0.3
     full_context_share: float = 0.45
     chunk_frames: tuple[int, int] = (8, 32)
