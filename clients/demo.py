@@ -22,7 +22,8 @@ NEXT = """Try next:
   streamer listen                                your microphone, live
   streamer serve                                 a server; then: python -m clients.python FILE
   streamer transcribe FILE --format srt          captions for a recording
-  streamer models                                the models here, and how to use a stronger one
+  pip install -e '.[hub]'                        and bring a strong public checkpoint:
+  streamer transcribe FILE --mode window --model hf-audio/wav2vec2-bert-CV16-en
 (the command is .venv/bin/streamer, or `streamer` after: source .venv/bin/activate)"""
 
 
