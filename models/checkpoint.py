@@ -180,8 +180,9 @@ def _shards(index: Path) -> list[str]:
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index} has no weight_map")
     for shard in places.values():
-        if not isinstance(shard, str) or Path(shard).name != shard:
-            raise CheckpointError(f"{index}: {shard!r} is not the name of a file beside it")
+        plain = isinstance(shard, str) and Path(shard).name == shard
+        if not plain or not shard.endswith(".safetensors"):
+            raise CheckpointError(f"{index}: {shard!r} is not a safetensors file beside it")
     return sorted(set(places.values()))
 
 

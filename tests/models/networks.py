@@ -12,8 +12,6 @@ from models.features import FeatureConfig
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 
-torch.set_num_threads(1)  # these tensors are too small to share
-
 POSITIONS = ["relative_key", "relative", "rotary", None]
 TOKENS = ("<pad>", "|", *"abcdefghij")
 TINY = EncoderConfig(

@@ -18,6 +18,8 @@ from models.features import (
     stack,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 POLICIES = ["utterance", "window", "running", "global"]
 BINS, MEAN, VARIANCE = 10, tuple(range(5, 15)), (4.0,) * 10
 

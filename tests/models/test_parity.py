@@ -12,6 +12,8 @@ from models import checkpoint
 from models.wav2vec2_bert import Chunking, EncoderConfig, Wav2Vec2BertForCTC
 from tests.models.networks import POSITIONS, hugging_face, save_with_transformers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ADAPTERS = [
     {},
     *(
