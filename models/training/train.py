@@ -60,6 +60,7 @@ class Recipe:
     gentle_h: float = 6.0  # clean, short clips in small batches until then: many easy steps
     gentle_batch_s: float = 32.0
     gentle_clip_s: float = 4.0
+    clean_share: float = 0.5  # of the batches after that, undistorted
     decay_share: float = 0.75  # of the exposure, at the end
     human_from_h: float = 12.0  # synthetic speech alone until then: it teaches the alignment
     human_share: float = 0.15
@@ -156,7 +157,7 @@ def examples(
         yield prepare(next(easy), gentle)
     while True:
         walk = walks[rng.random() < recipe.humans(progress.exposure_h)]
-        yield prepare(next(walk), augmenter)
+        yield prepare(next(walk), gentle if rng.random() < recipe.clean_share else augmenter)
 
 
 def ctc(logits: Tensor, frames: Tensor, example: Example) -> Tensor:
