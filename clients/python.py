@@ -56,7 +56,13 @@ class Recognition:
     async def __aenter__(self) -> Self:
         try:
             self._socket = await connect(
-                self._url, compression=None, max_size=MAX_MESSAGE_BYTES, close_timeout=3
+                self._url,
+                compression=None,
+                max_size=MAX_MESSAGE_BYTES,
+                close_timeout=3,
+                # Pings queue behind audio that the server does not read yet: a late pong says
+                # nothing. A server that has gone is found by TCP.
+                ping_timeout=None,
             )
         except InvalidStatus as error:
             body = bytes(error.response.body or b"").decode(errors="replace").strip()

@@ -60,6 +60,9 @@ class WebSocketServer:
                 config.port,
                 process_request=self._admit,
                 compression=None,  # speech does not deflate, and bombs do
+                # Pongs queue behind megabytes of audio while reading is paused, so a late one says
+                # nothing; TCP_USER_TIMEOUT and the send timeout find the dead.
+                ping_timeout=None,
                 max_size=config.max_frame_bytes,
                 max_queue=QUEUED_FRAMES,
                 write_limit=WRITE_LIMIT_BYTES,
