@@ -65,7 +65,7 @@ class Recipe:
     human_from_h: float = 12.0  # synthetic speech alone until then: it teaches the alignment
     human_share: float = 0.15
     middle_weight: float = 0.3
-    full_context_share: float = 0.45
+    full_context_share: float = 0.15
     chunk_frames: tuple[int, int] = (8, 32)
     left_frames: tuple[int, ...] = (32, 64, 128, 256)
     utterance_share: float = 0.35  # batches normalised per utterance, the others running
