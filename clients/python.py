@@ -17,10 +17,12 @@ Owns the client's side of the protocol. Must not know: models, engines.
 
 import argparse
 import asyncio
+import ipaddress
 import sys
 from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
@@ -63,6 +65,7 @@ class Recognition:
                 # Pings queue behind audio that the server does not read yet: a late pong says
                 # nothing. A server that has gone is found by TCP.
                 ping_timeout=None,
+                proxy=None if _is_this_machine(self._url) else True,
             )
         except InvalidStatus as error:
             body = bytes(error.response.body or b"").decode(errors="replace").strip()
@@ -121,6 +124,15 @@ class Recognition:
             await self._socket.send(messages.encode(message))
         except ConnectionClosed:
             return
+
+
+def _is_this_machine(url: str) -> bool:
+    """Whether the URL can only mean this machine, which no proxy of the environment can reach."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def recognize(

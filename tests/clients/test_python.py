@@ -37,6 +37,20 @@ async def test_a_source_of_bytes_becomes_events() -> None:
 
 
 @in_loop
+async def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with service() as running:
+        spoken = packets(pcm(speak("one")))
+        heard = [message async for message in recognize(running.url, spoken)]
+    assert finals(heard) == ["one"]
+
+
+@in_loop
 async def test_a_conversation_with_flush_and_configure() -> None:
     async with (
         service() as running,
