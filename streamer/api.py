@@ -83,7 +83,7 @@ def recognize(
     """Recognise one source of float32 (S,) samples in [-1, 1] at 16 kHz; give events as they come.
 
     The last one is `Closed`. Raises CapacityError when the engine is full, SessionError when the
-    engine fails, and whatever the source raises.
+    engine fails, and whatever the source raises, behind all events of what it gave before.
     """
 
     async def feed(session: Session) -> None:
@@ -119,7 +119,7 @@ async def _conversation(
         try:
             await feed(session)
         except Exception:
-            session.abort()  # so that the reader ends too
+            await session.finish()  # what was heard before is told, and then the failure
             raise
         await session.finish()
 
