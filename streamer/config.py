@@ -94,6 +94,7 @@ class ServerConfig:
     max_text_bytes: int = setting(16 << 10, "bytes of one JSON message")
     max_messages_per_s: int = setting(1_000, "messages read per second and connection")
     start_timeout_s: float = setting(5.0, "seconds a client has for its start message")
+    idle_timeout_s: float = setting(60.0, "seconds a client may send nothing before its stop")
     send_timeout_s: float = setting(3.0, "seconds a client may leave a message unread")
     drain_timeout_s: float = setting(10.0, "seconds open sessions have to finish at shutdown")
 
@@ -103,7 +104,7 @@ class ServerConfig:
         _check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
         _check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
         _check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)
-        for name in ("start_timeout_s", "send_timeout_s", "drain_timeout_s"):
+        for name in ("start_timeout_s", "idle_timeout_s", "send_timeout_s", "drain_timeout_s"):
             _check_range(name, getattr(self, name), 0.01, 3_600.0)
 
 

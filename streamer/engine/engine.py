@@ -19,7 +19,7 @@ from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.recognizer import Model
 from streamer.core.stream import Frames, Stream
 from streamer.engine.scheduler import Scheduler
-from streamer.engine.session import Session, SessionError
+from streamer.engine.session import MAX_EVENTS, Session, SessionError
 
 RETRY_AFTER_S = 2.0
 """When a refused client may try again: nobody knows when a session will end."""
@@ -89,8 +89,13 @@ class Engine:
         """Sessions that hold a slot."""
         return len(self._sessions)
 
-    def open_session(self, endpoint: EndpointRules | None = None) -> Session:
-        """A new session in a slot of its own; CapacityError if there is none to be had."""
+    def open_session(
+        self, endpoint: EndpointRules | None = None, *, max_events: int = MAX_EVENTS
+    ) -> Session:
+        """A new session in a slot of its own; CapacityError if there is none to be had.
+
+        Its outboxes hold `max_events`, or MAX_EVENTS if that is more.
+        """
         if self._refusal is not None:
             raise CapacityError(self._refusal)
         if not self._free_slots:
@@ -99,7 +104,8 @@ class Engine:
         stream = Stream(model.context, model.grid, model.labels, endpoint or DEFAULT_RULES)
         slot = self._free_slots.pop()
         self._slots_to_reset.append(slot)
-        session = Session(self, stream, slot, self._max_backlog_samples)
+        limit = max(max_events, MAX_EVENTS)
+        session = Session(self, stream, slot, self._max_backlog_samples, limit)
         self._sessions.add(session)
         self._idle.clear()
         return session

@@ -15,6 +15,8 @@ from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Event, Partial
 from streamer.core.stream import Frames, Stream
 
+MAX_EVENTS = 512  # that wait in an outbox
+
 ErrorCode: TypeAlias = Literal["engine", "too_slow", "closed"]
 
 
@@ -38,7 +40,7 @@ class Outbox:
     gets SessionError("too_slow").
     """
 
-    def __init__(self, max_events: int = 512) -> None:
+    def __init__(self, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
         self._events: deque[Event] = deque()
         self._partial: Partial | None = None  # the one in `_events`
@@ -117,14 +119,17 @@ class Session:
     outboxes have all failed is over.
     """
 
-    def __init__(self, host: Host, stream: Stream, slot: int, max_backlog_samples: int) -> None:
+    def __init__(
+        self, host: Host, stream: Stream, slot: int, max_backlog_samples: int, max_events: int
+    ) -> None:
         self.slot = slot
         self._host = host
         self._stream = stream
         self._max_backlog_samples = max_backlog_samples
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
-        self._outbox = Outbox()
+        self._max_events = max_events
+        self._outbox = Outbox(max_events)
         self._outboxes = [self._outbox]  # those that did not fail
         self._room = asyncio.Event()
         self._is_finished = False  # no more input
@@ -202,7 +207,7 @@ class Session:
     def add_outbox(self) -> Outbox:
         """Another sink, for the events from now on."""
         self._check_input()
-        outbox = Outbox()
+        outbox = Outbox(self._max_events)
         self._outboxes.append(outbox)
         return outbox
 

@@ -163,6 +163,24 @@ async def test_no_beginning_is_timed_out() -> None:
 
 
 @in_loop
+async def test_a_client_that_falls_silent_is_timed_out_and_frees_its_session() -> None:
+    async with service(ServerConfig(port=0, idle_timeout_s=0.05)) as running:
+        heard, code = await said_to(running.url, START)
+        assert (errors(heard), code) == ([("timeout", True)], 4408)
+        assert running.engine.open_sessions == 0
+
+
+@in_loop
+async def test_a_burst_of_flushes_is_answered_one_by_one() -> None:
+    names = [str(number) for number in range(900)]
+    async with service() as running:
+        flushes = [m.encode(m.Flush(name)) for name in names]
+        heard, code = await said_to(running.url, START, LAMP, *flushes, STOP)
+    assert [each.id for each in heard if isinstance(each, m.Flushed)] == names
+    assert (finals(heard), errors(heard), code) == (["turn on the lamp"], [], 1000)
+
+
+@in_loop
 async def test_small_mistakes_leave_the_stream_alive() -> None:
     async with service() as running:
         heard, code = await said_to(

@@ -108,12 +108,7 @@ class Connection:
 
     async def _started(self) -> messages.Start:
         """The start message, which must come first and soon."""
-        try:
-            async with asyncio.timeout(self._config.start_timeout_s):
-                first = await self._peer.recv()
-        except TimeoutError:
-            limit_s = self._config.start_timeout_s
-            raise _PeerError("timeout", f"expected a start message within {limit_s:g} s") from None
+        first = await self._receive("a start message", self._config.start_timeout_s)
         if isinstance(first, bytes):
             raise _PeerError("bad_request", "expected a start message first, got audio")
         message = await self._decoded(first)
@@ -124,7 +119,9 @@ class Connection:
     def _opened(self, start: messages.Start) -> Session:
         self._endpoint = _patched(self._endpoint, start.endpoint)
         try:
-            self._session = self._engine.open_session(self._endpoint)
+            # A whole burst may be flushes, and each is answered by a final and its id.
+            burst = 2 * self._config.max_messages_per_s
+            self._session = self._engine.open_session(self._endpoint, max_events=burst)
         except CapacityError as full:
             raise _PeerError("capacity", str(full), full.retry_after_s) from full
         return self._session
@@ -183,11 +180,19 @@ class Connection:
         """Everything the client sends, at `max_messages_per_s` once a second's burst is used."""
         loop, interval_s = asyncio.get_running_loop(), 1 / self._config.max_messages_per_s
         while True:
-            received = await self._peer.recv()
+            received = await self._receive("audio or stop", self._config.idle_timeout_s)
             self._read_at = max(self._read_at, loop.time() - 1.0) + interval_s
             if self._read_at > loop.time():
                 await asyncio.sleep(self._read_at - loop.time())
             yield received
+            await asyncio.sleep(0)  # a burst of flushes leaves the publisher its turns
+
+    async def _receive(self, expected: str, limit_s: float) -> str | bytes:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._peer.recv()
+        except TimeoutError:
+            raise _PeerError("timeout", f"expected {expected} within {limit_s:g} s") from None
 
     async def _decoded(self, text: str | bytes) -> messages.ClientMessage | None:
         """The client's message; None, and an answer, for a mistake that is not fatal."""

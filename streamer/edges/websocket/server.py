@@ -6,7 +6,8 @@ messages, sessions, audio.
 Limits, and what happens at them: too many connections get HTTP 503, too many sessions the error
 `capacity` and 1013; an audio frame too large closes with 1009, a text too large with 4400; messages
 too frequent are read later, so that TCP slows the client, and a session that lags does the same; a
-client that does not read for `send_timeout_s` is dropped.
+client that sends nothing for `idle_timeout_s` gets the error `timeout` and 4408, one that does not
+read for `send_timeout_s` is dropped.
 """
 
 import asyncio
