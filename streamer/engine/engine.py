@@ -104,8 +104,15 @@ class Engine:
         stream = Stream(model.context, model.grid, model.labels, endpoint or DEFAULT_RULES)
         slot = self._free_slots.pop()
         self._slots_to_reset.append(slot)
-        limit = max(max_events, MAX_EVENTS)
-        session = Session(self, stream, slot, self._max_backlog_samples, limit)
+        chunk_samples = model.grid.samples(model.context.chunk)
+        session = Session(
+            self,
+            stream,
+            slot,
+            max_backlog_samples=self._max_backlog_samples,
+            max_windows=-(-self._max_backlog_samples // chunk_samples),
+            max_events=max(max_events, MAX_EVENTS),
+        )
         self._sessions.add(session)
         self._idle.clear()
         return session

@@ -115,17 +115,25 @@ class Session:
     `Closed` event aborts the session. The slot is given back as soon as the session is over;
     events that are queued by then can still be taken.
 
-    At its limits: undecoded audio beyond `max_backlog_samples` makes `send` wait; a session whose
-    outboxes have all failed is over.
+    At its limits: undecoded audio beyond `max_backlog_samples`, or more than `max_windows` that
+    are ready, makes `send` and `flush` wait (a flush costs a window however little audio it
+    closes); a session whose outboxes have all failed is over.
     """
 
     def __init__(
-        self, host: Host, stream: Stream, slot: int, max_backlog_samples: int, max_events: int
+        self,
+        host: Host,
+        stream: Stream,
+        slot: int,
+        *,
+        max_backlog_samples: int,
+        max_windows: int,
+        max_events: int,
     ) -> None:
         self.slot = slot
         self._host = host
         self._stream = stream
-        self._max_backlog_samples = max_backlog_samples
+        self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
         self._max_events = max_events
@@ -147,13 +155,15 @@ class Session:
                 self._accept(samples[:room])
                 samples = samples[room:]
             else:
-                self._room.clear()
-                await self._room.wait()
+                await self._room_made()
         self._accept(samples)
 
     async def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
-        """Finalise what was sent so far; the event `Flushed(id)` follows. Does not wait for it."""
+        """Finalise what was sent so far; `Flushed(id)` follows. Waits only for room, as `send`."""
         self._check_input()
+        while self._has_windows_enough():
+            await self._room_made()
+            self._check_input()
         self._stream.flush(id)
         self._announce()
 
@@ -241,7 +251,16 @@ class Session:
 
     def _free_samples(self) -> int:
         self._check_input()
+        if self._has_windows_enough():
+            return 0
         return self._max_backlog_samples - self._stream.pending_samples
+
+    def _has_windows_enough(self) -> bool:
+        return self._stream.ready_windows > self._max_windows
+
+    async def _room_made(self) -> None:
+        self._room.clear()
+        await self._room.wait()
 
     def _accept(self, samples: Waveform) -> None:
         self._stream.accept_waveform(samples)

@@ -108,6 +108,29 @@ def test_sending_waits_for_room_and_for_nothing_else():
     run(main())
 
 
+def test_flushes_that_each_close_a_little_audio_wait_for_room_too():
+    async def main():
+        model = GatedModel()
+        async with Engine(model, max_sessions=1, max_batch=1, max_backlog_s=1.0) as engine:
+            session = engine.open_session()
+
+            async def flush_often():
+                for number in range(200):
+                    await session.send(silence(0.001))
+                    await session.flush(str(number))
+
+            flushing = asyncio.create_task(flush_often())
+            await model.is_running()
+            assert not flushing.done()
+            assert session.received_samples // 16 <= 1 + 13 + 1  # in flight, 1 s of 80 ms, one more
+            model.open_for_good()
+            await flushing
+            flushed = [Flushed(str(number)) for number in range(200)]
+            assert await play(session, []) == [*flushed, Closed(3_200, 0)]
+
+    run(main())
+
+
 def test_sessions_are_served_in_the_order_in_which_they_became_ready():
     async def main():
         model = GatedModel()
