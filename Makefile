@@ -23,7 +23,7 @@ clean:
 	find streamer models clients tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready-demo: $(SETUP)
-	.ci/setup ""
+	.ci/setup mic libportaudio2
 	touch $@
 
 .venv/.ready-test: $(SETUP)

@@ -90,7 +90,8 @@ def _download(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise CheckpointError(
-            f"{name!r} looks like a hub id: install huggingface_hub, or give a downloaded directory"
+            f"{name!r} looks like a hub id, which needs the Python package huggingface_hub: "
+            "pip install -e '.[hub]', or give a downloaded directory"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))

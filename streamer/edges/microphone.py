@@ -221,7 +221,7 @@ def _sounddevice() -> Any:
         import sounddevice
     except ImportError as error:
         raise MicrophoneError(
-            "the microphone needs the Python package sounddevice: pip install 'streamer[mic]'"
+            "the microphone needs the Python package sounddevice: pip install -e '.[mic]'"
         ) from error
     except OSError as error:
         raise MicrophoneError(

@@ -113,7 +113,7 @@ async def test_losses_reported_by_the_sound_system_are_counted() -> None:
     ("module", "said"),
     [
         ("raise OSError('PortAudio library not found')", "apt-get install libportaudio2"),
-        ("raise ImportError('No module named sounddevice')", "pip install 'streamer[mic]'"),
+        ("raise ImportError('No module named sounddevice')", "pip install -e '.[mic]'"),
     ],
 )
 def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, module: str, said: str) -> None:
