@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamer.api import listen, open_engine, recognize, transcribe
-    from streamer.config import Config, EndpointRules, EngineConfig, ModelConfig
+    from streamer.config import Config, ConfigError, EndpointRules, EngineConfig, ModelConfig
     from streamer.core.hypothesis import (
         Closed,
         Event,
@@ -26,15 +26,22 @@ if TYPE_CHECKING:
         SpeechStart,
         Word,
     )
-    from streamer.edges.microphone import Microphone
-    from streamer.engine.engine import Engine
-    from streamer.engine.session import Session
+    from streamer.edges.audio_file import AudioFile, AudioFileError, stream
+    from streamer.edges.microphone import Microphone, MicrophoneError
+    from streamer.engine.engine import CapacityError, Engine
+    from streamer.engine.session import Session, SessionError
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "streamer.api": ("listen", "open_engine", "recognize", "transcribe"),
-    "streamer.config": ("Config", "EndpointRules", "EngineConfig", "ModelConfig"),
+    "streamer.config": (
+        "Config",
+        "ConfigError",
+        "EndpointRules",
+        "EngineConfig",
+        "ModelConfig",
+    ),
     "streamer.core.hypothesis": (
         "Closed",
         "Event",
@@ -45,17 +52,19 @@ _HOMES = {
         "SpeechStart",
         "Word",
     ),
-    "streamer.edges.microphone": ("Microphone",),
-    "streamer.engine.engine": ("Engine",),
-    "streamer.engine.session": ("Session",),
+    "streamer.edges.audio_file": ("AudioFile", "AudioFileError", "stream"),
+    "streamer.edges.microphone": ("Microphone", "MicrophoneError"),
+    "streamer.engine.engine": ("CapacityError", "Engine"),
+    "streamer.engine.session": ("Session", "SessionError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 # fmt: off
 __all__ = [
-    "Closed", "Config", "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed",
-    "Gap", "Microphone", "ModelConfig", "Partial", "Session", "SpeechStart", "Word",
-    "listen", "open_engine", "recognize", "transcribe",
+    "AudioFile", "AudioFileError", "CapacityError", "Closed", "Config", "ConfigError",
+    "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed", "Gap", "Microphone",
+    "MicrophoneError", "ModelConfig", "Partial", "Session", "SessionError", "SpeechStart", "Word",
+    "listen", "open_engine", "recognize", "stream", "transcribe",
 ]
 # fmt: on
 

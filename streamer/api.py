@@ -21,6 +21,9 @@ A microphone, or any async source of float32 16 kHz samples, in ten:
 
     asyncio.run(main())
 
+A file in async code: `with streamer.AudioFile("talk.wav") as file:` its blocks are the source
+`streamer.stream(file)`.
+
 An engine with many sessions: `recognize(engine, source)` once for each source, in as many tasks as
 you like, or `engine.open_session()` to send, flush and read by yourself.
 

@@ -1,9 +1,13 @@
 """The library around the fake model: sources that end, and sources that fail."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+import streamer
 from streamer import api
 from streamer.audio import Samples
 from streamer.config import EngineConfig
@@ -28,3 +32,20 @@ async def test_a_source_that_fails_loses_nothing_that_was_heard_before() -> None
         assert engine.open_sessions == 0
     assert [event.text for event in heard if isinstance(event, Final)] == ["one", "two"]
     assert isinstance(heard[-1], Closed)
+
+
+@in_loop
+async def test_a_file_is_a_source(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "talk.wav", speak("one"), 16_000, subtype="FLOAT")
+    async with api.build_engine(FakeModel(), EngineConfig()) as engine:
+        with streamer.AudioFile(tmp_path / "talk.wav") as file:
+            events = [event async for event in streamer.recognize(engine, streamer.stream(file))]
+    assert [event.text for event in events if isinstance(event, Final)] == ["one"]
+    broken = np.full(1_600, np.nan)
+    soundfile.write(tmp_path / "broken.wav", broken, 16_000, subtype="FLOAT")
+    async with api.build_engine(FakeModel(), EngineConfig()) as engine:
+        with (
+            streamer.AudioFile(tmp_path / "broken.wav") as file,
+            pytest.raises(streamer.AudioFileError, match="not numbers"),
+        ):
+            events = [event async for event in streamer.recognize(engine, streamer.stream(file))]
