@@ -70,7 +70,7 @@ class Microphone:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         self._stream = await asyncio.to_thread(self._opened)
         self._rate = round(self._stream.samplerate)
-        await asyncio.to_thread(self._stream.start)
+        await asyncio.to_thread(self._start)
         return self
 
     async def __aexit__(
@@ -149,6 +149,14 @@ class Microphone:
             f"cannot open the microphone {info['name']!r}, perhaps another program uses it: "
             f"{failure.args[0]}"
         ) from failure
+
+    def _start(self) -> None:
+        try:
+            self._stream.start()
+        except _sounddevice().PortAudioError as error:
+            self._finished = True
+            self._stream.close()
+            raise MicrophoneError(f"cannot start the microphone: {error.args[0]}") from error
 
     # The two below run in PortAudio's thread: they own `_captured` and share only the deque, whose
     # single operations are atomic.

@@ -121,6 +121,22 @@ def test_what_is_missing_is_said_in_one_sentence(tmp_path: Path, module: str, sa
     assert said in asked_in_a_new_process({"PYTHONPATH": str(tmp_path)})
 
 
+def test_a_device_that_does_not_start_is_closed_and_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "sounddevice.py").write_text(
+        "class PortAudioError(Exception): pass\n"
+        "def query_devices(device, kind):\n"
+        "    return {'name': 'x', 'default_samplerate': 16000.0, 'max_input_channels': 1}\n"
+        "class InputStream:\n"
+        "    samplerate = 16000.0\n"
+        "    def __init__(self, **settings): pass\n"
+        "    def start(self): raise PortAudioError('device unavailable', -9985)\n"
+        "    def close(self): print('closed')\n"
+    )
+    enter = "import asyncio; asyncio.run(m.Microphone().__aenter__())"
+    said = asked_in_a_new_process({"PYTHONPATH": str(tmp_path)}, enter)
+    assert said == "closed\ncannot start the microphone: device unavailable\n"
+
+
 def test_a_machine_without_microphone_says_so() -> None:
     alsa_only = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "PULSE_SERVER": "unix:/none"}
     said = asked_in_a_new_process(alsa_only)
@@ -129,11 +145,11 @@ def test_a_machine_without_microphone_says_so() -> None:
     assert said.count("\n") <= 1
 
 
-def asked_in_a_new_process(env: dict[str, str]) -> str:
+def asked_in_a_new_process(env: dict[str, str], question: str = "m.find(None)") -> str:
     """What a program prints that looks for a microphone; this process has PortAudio loaded."""
     program = (
         "from streamer.edges import microphone as m\n"
-        "try:\n    m.find(None)\nexcept m.MicrophoneError as error:\n    print(error)\n"
+        f"try:\n    {question}\nexcept m.MicrophoneError as error:\n    print(error)\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program],
