@@ -56,11 +56,21 @@ def transcribe(path: str | Path, config: Config = Config()) -> list[Final]:  # n
     """Recognise a file (WAV, FLAC, OGG, MP3; "-" is standard input); returns its finals.
 
     Blocks until done, so it is not for async code: there use `recognize`. Raises AudioFileError
-    for what is no audio, ConfigError for a model or setting that cannot be had.
+    for what is no audio, ConfigError for a model or setting that cannot be had, RuntimeError in a
+    running event loop.
     """
+    _check_no_loop()
     with audio_file.AudioFile(path) as file:
         model = build_model(config.model)
         return asyncio.run(_finals(model, config, file))
+
+
+def _check_no_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("transcribe blocks and an event loop is running here: use recognize")
 
 
 async def _finals(model: Model, config: Config, file: audio_file.AudioFile) -> list[Final]:

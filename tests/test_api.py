@@ -49,3 +49,9 @@ async def test_a_file_is_a_source(tmp_path: Path) -> None:
             pytest.raises(streamer.AudioFileError, match="not numbers"),
         ):
             events = [event async for event in streamer.recognize(engine, streamer.stream(file))]
+
+
+@in_loop
+async def test_transcribe_names_its_async_sister_in_a_running_loop() -> None:
+    with pytest.raises(RuntimeError, match="use recognize"):
+        streamer.transcribe("there-is-no-such-file.wav")
