@@ -18,6 +18,7 @@ Owns the client's side of the protocol. Must not know: models, engines.
 import argparse
 import asyncio
 import ipaddress
+import os
 import sys
 from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
@@ -203,6 +204,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -26,6 +26,8 @@ LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     arguments = _parser().parse_args(argv)
+    if sys.stdout is None:
+        return _complain("standard output is closed")
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -33,9 +35,10 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+    except OSError as error:  # of our output: what it still holds must not fail again at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        left = isinstance(error, BrokenPipeError)  # its reader has, as `| head` does
+        return 0 if left else _complain(error.strerror or str(error))
     return status
 
 

@@ -178,7 +178,10 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
     accepted = (int, float) if hint is float else hint
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise ConfigError(f"{name}: expected {hint.__name__}, got {value!r}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError as error:  # an integer that no float can hold
+        raise ConfigError(f"{name}: expected a smaller number") from error
 
 
 def add_flags(parser: argparse.ArgumentParser, *sections: str) -> None:

@@ -65,6 +65,7 @@ def test_help_needs_no_torch() -> None:
         (["transcribe", "a.wav", "b.wav", "--format", "srt"], 1, "--format srt takes one file"),
         (["transcribe", "x.wav", "--config", "none.toml"], 1, "cannot read none.toml"),
         (["transcribe", "x.wav", "--silence-s", "-1"], 1, "silence_s"),
+        (["transcribe", "x.wav", "--max-utterance-s", "1e300"], 1, "max_utterance_s"),
         (["serve", "--port", "99999"], 1, "port from 0 to 65535"),
         (["serve", "--model", "no-such-model"], 1, "no model 'no-such-model'"),
     ],
@@ -161,6 +162,17 @@ def test_a_closed_pipe_ends_quietly(model: str, talk: str) -> None:
         ran.stdout.readline()
         ran.stdout.close()
         assert ran.stderr.read() == b""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_output_that_cannot_be_written_is_one_clear_line() -> None:
+    for redirection, said in ((">/dev/full", "No space left"), (">&-", "output is closed")):
+        command = f'"$@" models {redirection}'
+        ran = subprocess.run(
+            ["/bin/sh", "-c", command, "sh", *STREAMER], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (ran.returncode, ran.stderr.count("\n")) == (1, 1), ran.stderr
+        assert said in ran.stderr
 
 
 def test_ctrl_c_ends_cleanly(model: str) -> None:

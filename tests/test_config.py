@@ -41,6 +41,7 @@ def test_file_then_flags(tmp_path: Path) -> None:
         ("[server]\nallowed_origins='x'", ["server.allowed_origins", "list of strings"]),
         ("[endpoint]\nsilence_s=-1", ["endpoint", "silence_s", "-1"]),
         ("[endpoint]\nsilence_s=nan", ["endpoint", "silence_s", "nan"]),
+        ("[endpoint]\nsilence_s=1" + "0" * 400, ["endpoint.silence_s", "smaller"]),
         ("[model\n", ["streamer.toml", "not valid TOML"]),
     ],
 )

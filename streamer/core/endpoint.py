@@ -3,11 +3,12 @@
 Owns the rules and their arithmetic. Must not know: text, frames, events.
 """
 
-import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
 from streamer.core.context import Grid
+
+LONGEST_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class EndpointRules:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and Grid.samples_in(value) >= 1):
-                raise ValueError(f"expected {field.name} > 0 and finite, got {value}")
+            if not (0 < value <= LONGEST_S and Grid.samples_in(value) >= 1):
+                raise ValueError(f"expected {field.name} > 0 and <= {LONGEST_S:g}, got {value}")
 
 
 DEFAULT_RULES = EndpointRules()

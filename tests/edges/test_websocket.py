@@ -372,6 +372,8 @@ async def test_a_failing_model_is_an_internal_error_without_details() -> None:
         ("localhost", "file://", "/v1/stream", 403),
         ("localhost", None, "/", 404),
         ("localhost", None, "/v1/stream/", 404),
+        ("localhost", None, "//[", 400),
+        ("localhost\r\nHost: localhost", None, "/v1/stream", 400),
     ],
 )
 @in_loop

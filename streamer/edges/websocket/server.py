@@ -128,9 +128,16 @@ def refused(
     configured; a page may also point its own name here, so the Host must be one of ours. Programs
     send no Origin.
     """
-    if urlsplit(path).path != PATH:
+    hosts = headers.get_all("Host")
+    try:
+        wanted = urlsplit(path).path
+    except ValueError:
+        return http.HTTPStatus.BAD_REQUEST, "expected a URL path\n"
+    if len(hosts) > 1:
+        return http.HTTPStatus.BAD_REQUEST, "expected one Host header\n"
+    if wanted != PATH:
         return http.HTTPStatus.NOT_FOUND, f"the recognizer is at {PATH}\n"
-    host = _hostname(f"//{headers.get('Host', '')}")
+    host = _hostname(f"//{''.join(hosts)}")
     ours = {config.host.lower(), *(name.lower() for name in config.allowed_hosts)}
     # A page's own name cannot be an address, so on an open bind any address will do.
     by_address = not is_loopback(config.host) and _is_address(host)
