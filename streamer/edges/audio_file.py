@@ -8,7 +8,6 @@ events, transcripts.
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import stat
 import sys
@@ -27,8 +26,12 @@ from streamer.audio import SAMPLE_RATE, Resampler, Samples, clipped, mix
 STANDARD_INPUT = "-"
 BLOCKS_PER_S = 10
 RELAY_BYTES = 1 << 16
+FORMATS = "(WAV, FLAC, OGG, MP3)"
 # What libsndfile can read from a pipe; anything else needs to seek.
 STREAMABLE = (b"RIFF", b"OggS")
+# How other known formats begin; MP3 may also begin with a frame, eleven bits set.
+MAGICS = (b"fLaC", b"ID3", b"FORM", b"RF64", b".snd", b"RIFX", b"caff", b"riff")
+MAX_COPY_BYTES = 4 << 30
 
 
 class AudioFileError(Exception):
@@ -64,9 +67,7 @@ class AudioFile:
             self._file = _Sequential(descriptor, closefd=True)
         except soundfile.SoundFileError as error:
             self.interrupt()
-            raise AudioFileError(
-                f"{self.name} is not audio in a known format (WAV, FLAC, OGG, MP3)"
-            ) from error
+            raise AudioFileError(f"{self.name} is not audio in a known format {FORMATS}") from error
         self.duration_s = self._file.frames / self._file.samplerate if regular else None
 
     def __enter__(self) -> Self:
@@ -140,17 +141,34 @@ class AudioFile:
             os.close(source)
             raise AudioFileError(f"{self.name} is empty")
         if head not in STREAMABLE:
-            with tempfile.TemporaryFile() as copy, os.fdopen(source, "rb") as rest:
-                copy.write(head)
-                shutil.copyfileobj(rest, copy)
-                copy.seek(0)
-                return os.dup(copy.fileno())
+            return self._copied(head, source)
         self._relay, reader = socket.socketpair()
         relaying = threading.Thread(
             target=_relay_bytes, args=(head, source, self._relay), name="relay", daemon=True
         )
         relaying.start()
         return reader.detach()
+
+    def _copied(self, head: bytes, source: int) -> int:
+        """A temporary file with all of a pipe, which may be endless.
+
+        So what is no audio is refused at once, and anything at MAX_COPY_BYTES.
+        """
+        with tempfile.TemporaryFile() as copy, os.fdopen(source, "rb") as rest:
+            if not _is_known(head):
+                raise AudioFileError(f"{self.name} is not audio in a known format {FORMATS}")
+            copy.write(head)
+            while data := rest.read(RELAY_BYTES):
+                if copy.tell() + len(data) > MAX_COPY_BYTES:
+                    limit = f"{MAX_COPY_BYTES >> 30} GiB"
+                    raise AudioFileError(f"{self.name} is longer than {limit}; pipe WAV or OGG")
+                copy.write(data)
+            copy.seek(0)
+            return os.dup(copy.fileno())
+
+
+def _is_known(head: bytes) -> bool:
+    return head.startswith(MAGICS) or (head[0] == 0xFF and head[1:2] >= b"\xe0")
 
 
 def _relay_bytes(head: bytes, source: int, sink: socket.socket) -> None:

@@ -164,6 +164,12 @@ def test_standard_input() -> None:
     assert "standard input is not audio" in from_standard_input(b"words")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero on this system")
+def test_an_endless_pipe_that_is_no_audio_is_refused_at_once() -> None:
+    with pytest.raises(AudioFileError, match="/dev/zero is not audio in a known format"):
+        AudioFile("/dev/zero")
+
+
 @in_loop
 async def test_an_async_reader_that_is_cancelled_leaves_a_waiting_pipe(tmp_path: Path) -> None:
     wav = io.BytesIO()
