@@ -3,12 +3,17 @@
 Owns the rules and their arithmetic. Must not know: text, frames, events.
 """
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from streamer.core.context import Grid
 
 LONGEST_S = 3600.0
+
+
+def _seconds(default: float, text: str) -> Any:
+    """A field with its help text, as the command line shows it."""
+    return field(default=default, metadata={"help": f"seconds of {text}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +23,15 @@ class EndpointRules:
     Silence is a run of frames without a visible token: blanks, word delimiters, silent ids.
     """
 
-    silence_idle_s: float = 2.4  # nothing decoded yet: the utterance's length starts again
-    silence_s: float = 1.2  # after something was decoded: the utterance is over
-    max_utterance_s: float = 20.0  # longer than this: it is cut at a pause
+    silence_idle_s: float = _seconds(2.4, "silence before any word: the length starts again")
+    silence_s: float = _seconds(1.2, "silence after a word: the utterance is over")
+    max_utterance_s: float = _seconds(20.0, "the longest utterance: then it is cut at a pause")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if not (0 < value <= LONGEST_S and Grid.samples_in(value) >= 1):
-                raise ValueError(f"expected {field.name} > 0 and <= {LONGEST_S:g}, got {value}")
+                raise ValueError(f"expected {each.name} > 0 and <= {LONGEST_S:g}, got {value}")
 
 
 DEFAULT_RULES = EndpointRules()

@@ -142,12 +142,15 @@ def refused(
     # A page's own name cannot be an address, so on an open bind any address will do.
     by_address = not is_loopback(config.host) and _is_address(host)
     if not (is_loopback(host) or host in ours or by_address):
-        return http.HTTPStatus.MISDIRECTED_REQUEST, "this host name is not served here\n"
+        return (
+            http.HTTPStatus.MISDIRECTED_REQUEST,
+            "not served under this host name: see --allowed-hosts\n",
+        )
     allowed = {origin.lower() for origin in config.allowed_origins}
     for origin in headers.get_all("Origin"):
         web = origin.lower().startswith(("http://", "https://"))
         if origin.lower() not in allowed and not (web and is_loopback(_hostname(origin))):
-            return http.HTTPStatus.FORBIDDEN, "this origin is not allowed\n"
+            return http.HTTPStatus.FORBIDDEN, "this origin is not allowed: see --allowed-origins\n"
     return None
 
 
