@@ -7,6 +7,7 @@ Shapes: B window, S sample, U frame, V label.
 """
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -113,9 +114,17 @@ class ModelRunner:
         )
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype)
-        self._state = self._model.init_state(
-            slots, context.left, context.chunk, context.right, self._cached
-        )
+        self._state = self._new_state(context)
+
+    def _new_state(self, context: Context) -> Any:
+        geometry = (context.left, context.chunk, context.right, self._cached)
+        try:
+            return self._model.init_state(self.slots, *geometry)
+        except (RuntimeError, MemoryError) as error:
+            one = _size_bytes(self._model.init_state(1, *geometry)) / 2**20
+            raise ValueError(
+                f"no memory for {self.slots} sessions of {one:.1f} MiB each on {self.device}"
+            ) from error
 
     @torch.inference_mode()
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
@@ -143,6 +152,15 @@ class ModelRunner:
     def reset(self, slots: Sequence[int]) -> None:
         """Forget the streams in ``slots``."""
         self._state.reset(torch.tensor(slots, device=self.device))
+
+
+def _size_bytes(state: Any) -> int:
+    """All tensors in a state, however its dataclasses and tuples nest."""
+    if isinstance(state, Tensor):
+        return state.nbytes
+    if is_dataclass(state):
+        return sum(_size_bytes(getattr(state, each.name)) for each in fields(state))
+    return sum(map(_size_bytes, state)) if isinstance(state, tuple | list) else 0
 
 
 def choose_device(device: str) -> str:

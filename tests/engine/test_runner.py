@@ -217,3 +217,8 @@ def test_a_model_that_cannot_stream_runs_in_windows():
     changes = dataclasses.asdict(acoustic().model.config) | {"add_adapter": True}
     changes |= {"adapter_kernel_size": 5}
     assert Recognizer(runner("window", **changes)).transcribe(speech(20_000, 7))
+
+
+def test_more_slots_than_memory_holds_is_said_with_the_size_of_one():
+    with pytest.raises(ValueError, match=r"no memory for \d+ sessions of \d+\.\d MiB each on cpu"):
+        runner("cache", slots=10**13)
