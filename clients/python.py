@@ -20,7 +20,8 @@ import asyncio
 import ipaddress
 import os
 import sys
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -140,7 +141,7 @@ async def recognize(
     url: str,
     audio: AsyncIterable[bytes],
     start: Start = Start(),  # noqa: B008 (frozen)
-) -> AsyncIterator[ServerMessage]:
+) -> AsyncGenerator[ServerMessage, None]:
     """Send all of `audio`, then stop; give every message of the server, the last one `Closed`.
 
     Raises RecognizerError as `Recognition` does, and whatever `audio` raises.
@@ -189,8 +190,9 @@ async def _print_events(arguments: argparse.Namespace) -> None:
                 yield (samples * 32768).round().clip(-32768, 32767).astype("<i2").tobytes()
 
         start = Start(partials=not arguments.no_partials)
-        async for message in recognize(arguments.url, pcm(), start):
-            print(messages.encode(message), flush=True)
+        async with aclosing(recognize(arguments.url, pcm(), start)) as heard:
+            async for message in heard:
+                print(messages.encode(message), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
