@@ -409,19 +409,19 @@ def test_lookahead_from_waveforms_equals_the_reference(normalization):
         counts = torch.tensor([step.committed]), torch.tensor([step.valid])
         log_probs, state = model.forward_chunk(window[None], zero, *counts, state)
         answers.append(log_probs[0])
-    features = normalised_by_hand(model.causal_features, windows, steps)
+    features = normalised_by_hand(model.causal_features, windows, steps, [0] * len(steps))
     expected = encode(model.model, features, steps, chunking).log_softmax(dim=-1)
     for step, answer, frames in zip(steps, answers, expected, strict=True):
         assert (answer - frames)[: step.valid].abs().max() <= 1e-4
 
 
-def normalised_by_hand(extract, windows, steps):
+def normalised_by_hand(extract, windows, steps, lefts):
     """Features of each window, by the mean and variance of all that was committed by then."""
     config, heard, features = extract.config, [], []
     mean, variance = extract.prior_mean, extract.prior_variance
-    for window, step in zip(windows, steps, strict=True):
+    for window, step, left in zip(windows, steps, lefts, strict=True):
         mel = LogMel(config.num_mel_bins)(window[None])[0]
-        heard.append(mel[: 2 * step.committed])
+        heard.append(mel[2 * left :][: 2 * step.committed])
         if config.normalization == "running":
             seen, prior = torch.cat(heard), config.prior_mel_frames
             weight = prior + len(seen)
@@ -460,6 +460,27 @@ def test_frames_of_a_window_equal_transformers_on_its_samples(position, adapter)
         expected = reference(inputs.input_features).logits[0].log_softmax(dim=-1)
         assert len(expected) == count
         assert (frames[:count] - expected).abs().max() <= 1e-3
+
+
+@torch.inference_mode()
+def test_windows_are_normalised_by_all_chunks_so_far():
+    """Under `running`, neither left context nor lookahead is counted, however often it is seen."""
+    model, hop = acoustic(seed=27), 320
+    wave = waveform(hop * 100, 28)
+    steps = random_plan(0, 100, 8, 4, np.random.default_rng(29))
+    lefts = [min(16, step.begin) for step in steps]
+    windows = [
+        pad_to(wave[(s.begin - left) * hop :][: (left + s.valid) * hop + 240], 28 * hop + 240)
+        for s, left in zip(steps, lefts, strict=True)
+    ]
+    features = normalised_by_hand(model.features, windows, steps, lefts)
+    state, zero = model.init_state(1, 16, 8, 4, cached=False), torch.tensor([0])
+    for step, left, window, frames in zip(steps, lefts, windows, features, strict=True):
+        counts = [torch.tensor([n]) for n in (left, step.committed, left + step.valid)]
+        log_probs, state = model.forward_window(window[None], zero, *counts, state)
+        logits, _ = model.model(frames[None], counts[-1])
+        expected = logits.log_softmax(dim=-1)
+        assert (log_probs - expected)[0, : left + step.valid].abs().max() <= 1e-4
 
 
 # --- what it costs ---
