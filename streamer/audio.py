@@ -32,6 +32,7 @@ class Resampler:
 
     Uses the constant-delay form of soxr: its block form delivers in bursts of up to 115 ms at
     8 kHz, this one holds back 12 ms (48 kHz) to 30 ms (8 kHz) of the newest audio until `finish`.
+    In all it gives ceil(S * 16000 / source_rate) samples for S, so that time keeps its length.
     """
 
     def __init__(self, source_rate: int) -> None:
@@ -42,19 +43,27 @@ class Resampler:
             if source_rate == SAMPLE_RATE
             else soxr.ResampleStream(source_rate, SAMPLE_RATE, 1, dtype="float32", vr=True)
         )
+        self._source_rate = source_rate
+        self._accepted = self._given = 0  # samples at the source rate, at 16 kHz
 
     def accept(self, samples: Samples) -> Samples:
         """Take (S,) samples at the source rate, give those that are ready at 16 kHz."""
         if self._stream is None:
             return samples
-        return np.asarray(self._stream.resample_chunk(samples), np.float32)
+        ready = np.asarray(self._stream.resample_chunk(samples), np.float32)
+        self._accepted += len(samples)
+        self._given += len(ready)
+        return ready
 
     def finish(self) -> Samples:
         """Give what was held back; nothing may be accepted afterwards."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
-        return np.asarray(rest, np.float32)
+        owed = -(-self._accepted * SAMPLE_RATE // self._source_rate) - self._given
+        padded = np.zeros(max(owed, 0), np.float32)  # soxr may round the end by a sample or two
+        padded[: len(rest)] = rest[: len(padded)]
+        return padded
 
 
 class PcmDecoder:
