@@ -134,6 +134,12 @@ def speech_prior(points: tuple[float, ...], num_mel_bins: int) -> np.ndarray:
     return np.interp(np.linspace(0, len(points) - 1, num_mel_bins), np.arange(len(points)), points)
 
 
+def mel_lengths(lengths_B: Tensor) -> Tensor:
+    """``num_mel_frames`` of each of (B,) lengths in samples."""
+    whole = torch.div(lengths_B - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor")
+    return (1 + whole).clamp(min=0)
+
+
 def povey_window() -> np.ndarray:
     """Kaldi's default analysis window, shape (400,), float64."""
     return np.asarray(np.hanning(MEL_WINDOW_SAMPLES) ** 0.85)
@@ -256,10 +262,7 @@ class FeatureExtractor(nn.Module):
         checkpoint's), exactly as they do when streamed.
         """
         mel_BMC = self.log_mel(samples_BS)
-        mel_lengths_B = 1 + torch.div(
-            lengths_B - MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES, rounding_mode="floor"
-        )
-        mel_lengths_B = mel_lengths_B.clamp(min=0)
+        mel_lengths_B = mel_lengths(lengths_B)
         normalized = self.normalize(mel_BMC, mel_lengths_B, chunk_frames)
         return stack(normalized, self.config.stride), mel_lengths_B // self.config.stride
 
@@ -283,14 +286,17 @@ class FeatureExtractor(nn.Module):
         chunks = []
         for start in range(0, mel_BMC.shape[1], step):
             chunk = mel_BMC[:, start : start + step]
-            stats = self.update(stats, chunk, (lengths_B - start).clamp(0, step))
+            stats = self.update(stats, chunk, torch.zeros_like(lengths_B), lengths_B - start)
             chunks.append(self.standardize(stats, chunk))
         return torch.cat(chunks, dim=1) if chunks else mel_BMC
 
-    def update(self, stats: FeatureStats, mel_BMC: Tensor, valid_B: Tensor) -> FeatureStats:
-        """Statistics after the first ``valid_B`` mel frames; digital silence does not count."""
+    def update(
+        self, stats: FeatureStats, mel_BMC: Tensor, start_B: Tensor, end_B: Tensor
+    ) -> FeatureStats:
+        """Statistics after mel frames ``start_B`` to ``end_B``; digital silence does not count."""
         index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device)
-        counted = (index < valid_B[:, None]) & (mel_BMC.amax(dim=-1) > SILENCE_LOG_MEL)
+        inside = (index >= start_B[:, None]) & (index < end_B[:, None])
+        counted = inside & (mel_BMC.amax(dim=-1) > SILENCE_LOG_MEL)
         centred = torch.where(counted[..., None], mel_BMC - self.prior_mean, 0.0)
         count = stats.count + counted.sum(dim=1)
         first = stats.first + centred.sum(dim=1)
@@ -325,17 +331,9 @@ class FeatureExtractor(nn.Module):
         stride = self.config.stride
         if self.config.normalization == "running":
             first = left_B * stride
-            counted = _shift_left(mel_BMC, first)
-            stats = self.update(stats, counted, committed_B * stride)
+            stats = self.update(stats, mel_BMC, first, first + committed_B * stride)
             return stack(self.standardize(stats, mel_BMC), stride), stats
         return stack(self.normalize(mel_BMC, valid_B * stride), stride), stats
-
-
-def _shift_left(mel_BMC: Tensor, offset_B: Tensor) -> Tensor:
-    """Row b moved left by ``offset_B[b]`` mel frames; the last one is repeated at the right."""
-    index = torch.arange(mel_BMC.shape[1], device=mel_BMC.device) + offset_B[:, None]
-    index = index.clamp(max=mel_BMC.shape[1] - 1)
-    return mel_BMC.gather(1, index[..., None].expand_as(mel_BMC))
 
 
 def normalize_utterance(mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:

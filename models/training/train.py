@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW, Muon, Optimizer
 
-from models.features import FeatureConfig, FeatureExtractor, stack, with_normalization
+from models.features import FeatureConfig, FeatureExtractor, mel_lengths, stack, with_normalization
 from models.training import checkpoint
 from models.training.augmentation import (
     GENTLE,
@@ -119,7 +119,7 @@ class Preparation:
         policy = "utterance" if self.random.random() < self.recipe.utterance_share else "running"
         extractor = self.extractors[policy]
         mel = extractor.log_mel(audio)
-        lengths = (1 + (samples - 400) // 160).clamp(max=mel.shape[1])
+        lengths = mel_lengths(samples)
         chunk = chunking.chunk if chunking else self.random.randint(*self.recipe.chunk_frames)
         mel = augmenter.mels(extractor.normalize(mel, lengths, chunk), lengths)
         targets = [encode_text(text) for text in batch.texts]

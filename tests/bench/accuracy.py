@@ -11,6 +11,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jiwer
@@ -79,19 +80,15 @@ def spell(vocabulary: Labels, ids: np.ndarray) -> str:
     return " ".join(text.split())
 
 
-_loaded: dict[tuple[str, str], checkpoint.AcousticModel] = {}
-
-
+@cache
 def loaded(model: str, dtype: str) -> checkpoint.AcousticModel:
     """The model, loaded once."""
-    if (model, dtype) not in _loaded:
-        _loaded[model, dtype] = checkpoint.load(model).place("cpu", getattr(torch, dtype))
-    return _loaded[model, dtype]
+    return checkpoint.load(model).place("cpu", getattr(torch, dtype))
 
 
 def streamed(config: ModelConfig, group: list[Utterance]) -> list[str]:
     """Chunk by chunk, all clips of the group side by side."""
-    acoustic = checkpoint.load(config.name)
+    acoustic = loaded(config.name, config.dtype)
     grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
     runner = ModelRunner(
         acoustic,

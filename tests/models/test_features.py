@@ -253,9 +253,9 @@ def test_a_window_is_normalised_as_if_it_were_the_utterance():
 def test_digital_silence_does_not_count():
     extract, stats = extractor("running"), FeatureStats.init(1, BINS)
     mel = LogMel(BINS)(torch.cat([torch.zeros(8_000), speechlike(4_000)])[None])
-    silent = extract.update(stats, mel[:, :40], torch.tensor([40]))
+    silent = extract.update(stats, mel[:, :40], torch.tensor([0]), torch.tensor([40]))
     assert silent.count.item() == 0
-    heard = extract.update(silent, mel[:, 60:70], torch.tensor([7]))
+    heard = extract.update(silent, mel[:, 60:70], torch.tensor([0]), torch.tensor([7]))
     assert heard.count.item() == 7
 
 
@@ -272,10 +272,10 @@ def test_the_past_never_weighs_more_than_its_memory():
     stats = FeatureStats.init(1, BINS)
     loud = torch.randn(1, 40, BINS, generator=torch.Generator().manual_seed(11)) + 20
     for _ in range(30):
-        stats = extract.update(stats, loud, torch.tensor([40]))
+        stats = extract.update(stats, loud, torch.tensor([0]), torch.tensor([40]))
         assert stats.count.item() <= 50.001
     for _ in range(30):
-        stats = extract.update(stats, loud - 15, torch.tensor([40]))
+        stats = extract.update(stats, loud - 15, torch.tensor([0]), torch.tensor([40]))
     settled = (50 * (loud - 15).mean(dim=1) + 200 * extract.prior_mean) / 250
     mean = extract.prior_mean + stats.first / 250
     assert torch.allclose(mean, settled, atol=1e-3)
