@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 SAMPLE_RATE = 16_000
@@ -129,7 +130,7 @@ def num_mel_frames(samples: int) -> int:
     return max(0, 1 + (samples - MEL_WINDOW_SAMPLES) // MEL_HOP_SAMPLES)
 
 
-def speech_prior(points: tuple[float, ...], num_mel_bins: int) -> np.ndarray:
+def speech_prior(points: tuple[float, ...], num_mel_bins: int) -> NDArray[np.float64]:
     """A curve given at equal distances along the mel axis, one value a bin, shape (C,)."""
     return np.interp(np.linspace(0, len(points) - 1, num_mel_bins), np.arange(len(points)), points)
 
@@ -140,19 +141,19 @@ def mel_lengths(lengths_B: Tensor) -> Tensor:
     return (1 + whole).clamp(min=0)
 
 
-def povey_window() -> np.ndarray:
+def povey_window() -> NDArray[np.float64]:
     """Kaldi's default analysis window, shape (400,), float64."""
     return np.asarray(np.hanning(MEL_WINDOW_SAMPLES) ** 0.85)
 
 
-def mel_filters(num_mel_bins: int) -> np.ndarray:
+def mel_filters(num_mel_bins: int) -> NDArray[np.float64]:
     """Triangles between 20 Hz and 8 kHz on Kaldi's mel scale, shape (257, C), float64.
 
     Must match ``transformers.audio_utils.mel_filter_bank`` with ``mel_scale="kaldi"`` and
     ``triangularize_in_mel_space=True``.
     """
 
-    def mel(hertz: np.ndarray) -> np.ndarray:
+    def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(1127.0 * np.log1p(hertz / 700.0))
 
     lowest, highest = mel(np.array([20.0, SAMPLE_RATE / 2]))

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
 
@@ -43,7 +44,7 @@ class Clip:
 class Shard:
     """Clips that lie one behind the other in one array."""
 
-    audio: np.ndarray  # int16 (S,)
+    audio: NDArray[np.int16]  # (S,)
     clips: list[Clip]
 
     @staticmethod
@@ -72,7 +73,7 @@ class Shard:
             )
         table.rename(path.with_suffix(".tsv"))
 
-    def samples(self, clip: Clip) -> np.ndarray:
+    def samples(self, clip: Clip) -> NDArray[np.int16]:
         """One clip, int16 (S,)."""
         return self.audio[clip.start : clip.start + clip.samples]
 
@@ -86,8 +87,8 @@ def load_shards(folder: Path, pattern: str = "*") -> list[Shard]:
 class Batch:
     """Clips of similar length."""
 
-    audio: np.ndarray  # (B, S) int16, right-padded
-    lengths: np.ndarray  # (B,) samples
+    audio: NDArray[np.int16]  # (B, S), right-padded
+    lengths: NDArray[np.int64]  # (B,) samples
     texts: list[str]
 
 
@@ -128,7 +129,7 @@ def read_manifest(path: Path, split: str) -> Iterator[tuple[str, str, str, Path]
                 yield row["id"], row["speaker"], row["transcript"], path.parent / row["path"]
 
 
-def read_audio(path: Path) -> np.ndarray:
+def read_audio(path: Path) -> NDArray[np.int16]:
     """A sound file as int16 (S,) at 16 kHz, first channel."""
     audio, rate = soundfile.read(path, dtype="int16", always_2d=True)
     samples = audio[:, 0]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from models.training.data import SAMPLE_RATE, Clip, Shard, normalize_text
 
@@ -80,7 +81,7 @@ def draw_voice(rng: random.Random, variants: Sequence[str]) -> Voice:
     return Voice("espeak", name, rate, rng.randint(20, 80), rng.uniform(0.93, 1.07))
 
 
-def speak(text: str, voice: Voice) -> np.ndarray:
+def speak(text: str, voice: Voice) -> NDArray[np.int16]:
     """``text`` in ``voice`` as int16 (S,) at 16 kHz; the rate holds after the warp."""
     if voice.engine == "flite":
         stretch = FLITE_WORDS_PER_MINUTE / voice.words_per_minute * voice.warp
@@ -103,7 +104,7 @@ def speak(text: str, voice: Voice) -> np.ndarray:
     return resample(*parse_wave(wave), voice.warp)
 
 
-def parse_wave(wave: bytes) -> tuple[np.ndarray, int]:
+def parse_wave(wave: bytes) -> tuple[NDArray[np.int16], int]:
     """Samples and rate of a WAV written to a pipe, whose length fields may be wrong."""
     rate = int.from_bytes(wave[24:28], "little")
     start = wave.index(b"data") + 8
@@ -111,7 +112,7 @@ def parse_wave(wave: bytes) -> tuple[np.ndarray, int]:
     return np.frombuffer(body, dtype="<i2"), rate
 
 
-def resample(samples: np.ndarray, rate: int, warp: float = 1.0) -> np.ndarray:
+def resample(samples: NDArray[np.int16], rate: int, warp: float = 1.0) -> NDArray[np.int16]:
     """Int16 at ``rate`` to int16 at 16 kHz, played ``warp`` times faster."""
     return np.asarray(
         soxr.resample(samples, rate * warp, SAMPLE_RATE, quality="HQ"), dtype=np.int16
@@ -149,7 +150,7 @@ def make_shard(path: Path, texts: list[list[str]], seed: str, clips: int) -> Pat
     rng, variants = random.Random(seed), espeak_variants()
     weights = [len(source) ** 0.5 for source in texts]
     made: list[Clip] = []
-    audio: list[np.ndarray] = []
+    audio: list[NDArray[np.int16]] = []
     start = 0
     while len(made) < clips:
         (source,) = rng.choices(texts, weights)
