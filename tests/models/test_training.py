@@ -10,6 +10,7 @@ import torch
 
 from models import checkpoint as checkpoints
 from models.features import FeatureConfig
+from models.training import voices
 from models.training.augmentation import (
     GENTLE,
     ROOM_SAMPLES,
@@ -20,8 +21,10 @@ from models.training.augmentation import (
 )
 from models.training.data import SAMPLE_RATE, Clip, Shard, batches, normalize_text
 from models.training.export import export
-from models.training.synthesis import cut, is_heldout, parse_wave, read_texts
+from models.training.phrases import number, phrase
+from models.training.synthesis import cut, is_heldout, read_texts
 from models.training.train import MODEL, Example, Preparation, Recipe, Trainer
+from models.training.voices import parse_wave
 
 SMALL = replace(
     MODEL, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
@@ -77,8 +80,8 @@ def test_held_out_texts_are_never_in_training(tmp_path: Path) -> None:
         "\n".join(f"Sentence {chr(97 + n % 26)}x{chr(97 + n // 26)}!" for n in range(600))
     )
     (tmp_path / "a.raw.txt").write_text("never read")
-    (train,) = read_texts(tmp_path, heldout=False)
-    (heldout,) = read_texts(tmp_path, heldout=True)
+    (train,) = read_texts([tmp_path], heldout=False)
+    (heldout,) = read_texts([tmp_path], heldout=True)
     assert heldout
     assert not set(train) & set(heldout)
     assert all(is_heldout(text) for text in heldout)
@@ -185,3 +188,36 @@ def test_the_schedule_warms_up_holds_and_ends_small() -> None:
     assert recipe.rate(recipe.exposure_h) == 0.01
     assert recipe.humans(recipe.human_from_h) == 0.0
     assert recipe.humans(2 * recipe.human_from_h) == recipe.human_share
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "zero"),
+        (40, "forty"),
+        (99, "ninety nine"),
+        (300, "three hundred"),
+        (1207, "one thousand two hundred and seven"),
+        (20_316, "twenty thousand three hundred and sixteen"),
+        (999_999, "nine hundred and ninety nine thousand nine hundred and ninety nine"),
+    ],
+)
+def test_numbers_are_spelled(value: int, words: str) -> None:
+    assert number(value) == words
+
+
+def test_phrases_are_normalised_and_follow_their_seed() -> None:
+    first, second = ([phrase(rng) for _ in range(500)] for rng in map(random.Random, (7, 7)))
+    assert first == second
+    assert all(text == normalize_text(text) for text in first)
+    assert len(set(first)) > 400
+
+
+def test_only_the_engines_asked_for_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(voices, "espeak_variants", lambda: ["m1", "f2"])
+    drawn = [voices.draw_voice(random.Random(seed), ["espeak", "flite"]) for seed in range(200)]
+    assert {voice.engine for voice in drawn} == {"espeak", "flite"}
+    more = [voices.draw_voice(random.Random(seed), list(voices.ENGINES)) for seed in range(200)]
+    assert {voice.engine for voice in more} == set(voices.ENGINES)
