@@ -36,6 +36,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from models import checkpoint
+from models.acoustic import AcousticModel
 from streamer.audio import Samples
 from streamer.config import Config, ConfigError, EndpointRules, EngineConfig, ModelConfig
 from streamer.core.context import Context, Grid
@@ -167,10 +168,19 @@ def build_model(config: ModelConfig, slots: int = 1) -> ModelRunner:
 
     Raises ConfigError, in one sentence for the user.
     """
+    return build_runner(load_acoustic(config), config, slots)
+
+
+def load_acoustic(config: ModelConfig) -> AcousticModel:
+    """The network alone, which several runners may share; ConfigError where there is none."""
     try:
-        acoustic = checkpoint.load(config.name)
+        return checkpoint.load(config.name)
     except checkpoint.CheckpointError as error:
         raise ConfigError(str(error)) from error
+
+
+def build_runner(acoustic: AcousticModel, config: ModelConfig, slots: int = 1) -> ModelRunner:
+    """A loaded model made ready for streams under the geometry of `config`; raises ConfigError."""
     context = geometry(config, Grid(acoustic.hop_samples, acoustic.tail_samples))
     try:
         return ModelRunner(

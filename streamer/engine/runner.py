@@ -11,10 +11,11 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from streamer.core.chunker import Window
+from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.stream import Frames, Labels
 
@@ -54,6 +55,9 @@ class Acoustic(Protocol):
     @property
     def tail_samples(self) -> int:
         """Samples that a run of frames needs beyond its hops."""
+
+    def __call__(self, samples_BS: Tensor, lengths_B: Tensor) -> Any:
+        """Whole recordings, ``lengths_B`` samples each: log-probs (B, U, V) and frames (B,)."""
 
     def place(self, device: str, dtype: torch.dtype) -> Any:
         """The model itself, moved to ``device`` and ``dtype``."""
@@ -147,6 +151,21 @@ class ModelRunner:
         best, ids = best_BU.cpu().numpy(), ids_BU.cpu().numpy()
         valid = [window.left + window.chunk + window.right for window in windows]
         return [Frames(ids[row, :count], best[row, :count]) for row, count in enumerate(valid)]
+
+    @torch.inference_mode()
+    def offline(self, recordings: Sequence[Waveform]) -> list[npt.NDArray[np.float32]]:
+        """Log-probs (T, V) of each whole recording (S,) with full context, T = ceil(S / hop).
+
+        Touches no slot. One batch: memory grows with the longest recording times their number.
+        """
+        spans = [self.grid.span_samples(self.grid.covering_frames(len(r))) for r in recordings]
+        samples_BS = np.zeros((len(recordings), max(spans)), np.float32)
+        for row, recording in zip(samples_BS, recordings, strict=True):
+            row[: len(recording)] = recording
+        on_device = torch.from_numpy(samples_BS).to(self.device)
+        log_probs_BUV, frames_B = self._model(on_device, torch.tensor(spans, device=self.device))
+        host, counts = log_probs_BUV.cpu().numpy(), frames_B.tolist()
+        return [host[row, :count] for row, count in enumerate(counts)]
 
     @torch.inference_mode()
     def reset(self, slots: Sequence[int]) -> None:

@@ -222,3 +222,18 @@ def test_a_model_that_cannot_stream_runs_in_windows():
 def test_more_slots_than_memory_holds_is_said_with_the_size_of_one():
     with pytest.raises(ValueError, match=r"no memory for \d+ sessions of \d+\.\d MiB each on cpu"):
         runner("cache", slots=10**13)
+
+
+@pytest.mark.parametrize("changes", [{}, ADAPTER])
+def test_a_whole_recording_is_the_networks_own_answer_in_any_company(changes):
+    model, network = runner("cache", **changes), acoustic(1, **changes)
+    recordings = [speech(samples, samples) for samples in (9_000, 6_400, 1)]
+    together = model.offline(recordings)
+    for recording, log_probs in zip(recordings, together, strict=True):
+        padded = np.zeros(model.grid.span_samples(model.grid.covering_frames(len(recording))))
+        padded[: len(recording)] = recording
+        with torch.inference_mode():
+            alone, frames = network(torch.tensor(padded[None]).float(), torch.tensor([len(padded)]))
+        assert log_probs.shape == alone[0].shape
+        assert len(log_probs) == frames[0] == model.grid.covering_frames(len(recording))
+        assert np.allclose(log_probs, alone[0], atol=1e-5)
