@@ -19,8 +19,9 @@ from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.recognizer import Model
 from streamer.core.stream import Frames, Stream
 from streamer.engine.scheduler import Scheduler
-from streamer.engine.session import MAX_EVENTS, Session, SessionError
+from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
 
+MAX_UNSEEN = 1_024  # sessions that a watcher has not taken yet
 RETRY_AFTER_S = 2.0
 """When a refused client may try again: nobody knows when a session will end."""
 
@@ -33,6 +34,14 @@ class CapacityError(Exception):
     def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
         super().__init__(f"{message}; try again in {retry_after_s:g} s")
         self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session as its watchers get it: what its owner calls it, and all its events."""
+
+    name: str
+    events: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Engine:
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._sessions: set[Session] = set()
+        self._watchers: list[asyncio.Queue[Opened]] = []
         self._max_sessions = max_sessions
         self._free_slots = list(reversed(range(max_sessions)))
         self._slots_to_reset: list[int] = []
@@ -89,12 +99,21 @@ class Engine:
         """Sessions that hold a slot."""
         return len(self._sessions)
 
+    def watch(self) -> asyncio.Queue[Opened]:
+        """Every session that is opened from now on, for one reader.
+
+        While MAX_UNSEEN wait, further ones are not watched, and the log says so.
+        """
+        watcher: asyncio.Queue[Opened] = asyncio.Queue(MAX_UNSEEN)
+        self._watchers.append(watcher)
+        return watcher
+
     def open_session(
-        self, endpoint: EndpointRules | None = None, *, max_events: int = MAX_EVENTS
+        self, endpoint: EndpointRules | None = None, *, max_events: int = MAX_EVENTS, name: str = ""
     ) -> Session:
         """A new session in a slot of its own; CapacityError if there is none to be had.
 
-        Its outboxes hold `max_events`, or MAX_EVENTS if that is more.
+        Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `name` is for watchers.
         """
         if self._refusal is not None:
             raise CapacityError(self._refusal)
@@ -115,6 +134,11 @@ class Engine:
         )
         self._sessions.add(session)
         self._idle.clear()
+        for watcher in self._watchers:
+            if watcher.full():
+                _log.warning("a watcher is %d sessions behind and misses one", MAX_UNSEEN)
+            else:
+                watcher.put_nowait(Opened(name, session.add_outbox()))
         return session
 
     def ready(self, session: Session, deadline: float) -> None:

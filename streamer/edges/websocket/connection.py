@@ -121,7 +121,9 @@ class Connection:
         try:
             # A whole burst may be flushes, and each is answered by a final and its id.
             burst = 2 * self._config.max_messages_per_s
-            self._session = self._engine.open_session(self._endpoint, max_events=burst)
+            self._session = self._engine.open_session(
+                self._endpoint, max_events=burst, name=self.id
+            )
         except CapacityError as full:
             raise _PeerError("capacity", str(full), full.retry_after_s) from full
         return self._session
