@@ -92,12 +92,14 @@ class EndpointPatch:
     """Endpoint rules a client wants different from the server's; None keeps the server's."""
 
     silence_idle_ms: int | None = None  # silence that ends an utterance without words
-    silence_ms: int | None = None  # silence that ends an utterance with words
+    silence_ms: int | None = None  # quiet silence that ends an utterance with words
+    blank_ms: int | None = None  # any silence that does, however loud; at least silence_ms
     max_utterance_ms: int | None = None  # longest utterance
 
     def __post_init__(self) -> None:
         _check_range("silence_idle_ms", self.silence_idle_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
         _check_range("silence_ms", self.silence_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
+        _check_range("blank_ms", self.blank_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
         _check_range("max_utterance_ms", self.max_utterance_ms, MIN_UTTERANCE_MS, MAX_UTTERANCE_MS)
 
 

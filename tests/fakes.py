@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
-from streamer.core.stream import Frames, Labels
+from streamer.core.frames import Frames, Labels
 
 SCALE = 64
 BLANK, DELIMITER = 0, 1

@@ -141,3 +141,15 @@ class Chunker:
         self._buffer = np.empty(2 * size, np.float32)
         self._buffer[: len(kept)] = kept
         self._first = kept_from
+
+
+def check_waveform(samples: Waveform) -> None:
+    """ValueError for anything but finite float32 (S,)."""
+    if not isinstance(samples, np.ndarray):
+        raise ValueError(f"expected a float32 array, got {type(samples).__name__}")
+    if samples.dtype != np.float32 or samples.ndim != 1:
+        raise ValueError(f"expected float32 (S,), got {samples.dtype} {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise ValueError(
+            f"expected finite samples, got {np.count_nonzero(~np.isfinite(samples))} that are not"
+        )

@@ -18,13 +18,17 @@ def _seconds(default: float, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRules:
-    """The three rules of Kaldi and sherpa, with sherpa's defaults, in seconds of audio.
+    """The rules of Kaldi and sherpa, in seconds of audio, with a fast one beside them.
 
-    Silence is a run of frames without a visible token: blanks, word delimiters, silent ids.
+    Silence is a run of frames without a visible token: blanks, word delimiters, silent ids. A CTC
+    model emits such runs within long sounds too, so a short one counts only if it is also quiet:
+    of low energy against the noise floor of the stream. A long one ends an utterance however loud
+    it is. `blank_s` is `silence_s` if that is more. Defaults as in sherpa but for `silence_s`.
     """
 
     silence_idle_s: float = _seconds(2.4, "silence before any word: the length starts again")
-    silence_s: float = _seconds(1.2, "silence after a word: the utterance is over")
+    silence_s: float = _seconds(0.6, "quiet without a word: the utterance is over")
+    blank_s: float = _seconds(1.2, "no word, however loud (at least silence_s): it is over too")
     max_utterance_s: float = _seconds(20.0, "the longest utterance: then it is cut at a pause")
 
     def __post_init__(self) -> None:
@@ -38,16 +42,23 @@ DEFAULT_RULES = EndpointRules()
 
 
 def next_endpoint(
-    rules: EndpointRules, *, decoded: bool, start_sample: int, last_sample: int
+    rules: EndpointRules,
+    *,
+    decoded: bool,
+    start_sample: int,
+    last_sample: int,
+    quiet_sample: int,
 ) -> tuple[int, Literal["idle", "endpoint", "length"]]:
     """The sample at which an utterance ends if nothing more is decoded, and by which rule.
 
     `decoded`: whether it has any text. `start_sample`: where its length is counted from.
-    `last_sample`: the end of its last visible token. "idle" ends nothing: the length of an
-    utterance without text is counted from there on.
+    `last_sample`: the end of its last visible token. `quiet_sample`: the end of the first quiet of
+    `silence_s` behind that. "idle" ends nothing: the length of an utterance without text is
+    counted from there on.
     """
     too_long = start_sample + Grid.samples_in(rules.max_utterance_s)
     if not decoded:
         return min(start_sample + Grid.samples_in(rules.silence_idle_s), too_long), "idle"
-    silent = last_sample + Grid.samples_in(rules.silence_s)
-    return (silent, "endpoint") if silent <= too_long else (too_long, "length")
+    blank = last_sample + Grid.samples_in(max(rules.blank_s, rules.silence_s))
+    over = min(quiet_sample, blank)
+    return (over, "endpoint") if over <= too_long else (too_long, "length")

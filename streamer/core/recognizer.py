@@ -10,8 +10,9 @@ from typing import Protocol
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event
-from streamer.core.stream import Frames, Labels, Stream
+from streamer.core.stream import Stream
 
 
 class Model(Protocol):

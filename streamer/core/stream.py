@@ -11,43 +11,15 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from streamer.core.chunker import Chunker, Waveform, Window
+from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
 from streamer.core.ctc import CtcState, Token, fold, open_token
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
+from streamer.core.loudness import LoudnessMeter
 from streamer.core.narrator import Narrator
 from streamer.core.utterance import Ended, Letter, Utterance
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What the model's ids mean: the text of each (any number of characters), and special ids."""
-
-    tokens: tuple[str, ...]
-    blank: int
-    delimiter: int | None  # between words; None if pauses alone separate them
-    silent: frozenset[int] = frozenset()  # never shown, as good as blank
-
-    def __post_init__(self) -> None:
-        special = {self.blank, *self.silent}
-        if self.delimiter is not None:
-            special.add(self.delimiter)
-        if not special.issubset(range(len(self.tokens))):
-            raise ValueError(
-                f"expected special ids within the {len(self.tokens)} tokens, got {special}"
-            )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frames:
-    """The model's answer to a window: for its valid frames, left + chunk + right in that order.
-
-    `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities.
-    """
-
-    token_ids: npt.NDArray[np.integer[Any]]
-    log_probs: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +37,7 @@ class _State:
     """All that `reset` forgets."""
 
     chunker: Chunker
+    loudness: LoudnessMeter
     utterance: Utterance
     narrator: Narrator = field(default_factory=Narrator)
     ctc: CtcState = field(default_factory=CtcState)
@@ -73,6 +46,7 @@ class _State:
     decoded: int = 0  # samples in a committed chunk
     lost: int = 0  # samples in the gaps before the segment being decoded
     in_flight: Window | None = None
+    lookahead_speaks: bool = False  # the frames behind the decoded ones hold a letter
     marks: deque[_Mark] = field(default_factory=deque)
     is_finished: bool = False
     is_done: bool = False
@@ -96,6 +70,7 @@ class Stream:
     ) -> None:
         self._context = context
         self._grid = grid
+        self._chunk_samples = grid.samples(context.chunk)
         self._labels = labels
         self._endpoint = endpoint
         self._blanks = labels.silent | {labels.blank}
@@ -103,16 +78,19 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
-        self._state = _State(Chunker(self._context, self._grid), Utterance(self._endpoint))
+        chunker, loudness = Chunker(self._context, self._grid), LoudnessMeter(self._grid)
+        self._state = _State(chunker, loudness, Utterance(self._endpoint, loudness))
 
     # --- audio in ---------------------------------------------------------------------------------
 
     def accept_waveform(self, samples: Waveform) -> None:
         """Take float32 (S,) samples in [-1, 1] at 16 kHz, S >= 0; ValueError for anything else."""
         state = self._open_state("accept_waveform")
-        _check_waveform(samples)
+        check_waveform(samples)
         state.chunker.append(samples)
+        state.loudness.accept(samples)
         state.received += len(samples)
+        self._look_ahead()
 
     def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
         """Finalise what was received so far, then say `Flushed(id)`, and go on."""
@@ -161,14 +139,16 @@ class Stream:
         valid = (window.left + window.chunk + window.right,)
         assert frames.token_ids.shape == frames.log_probs.shape == valid, (frames, valid)
         state.in_flight = None
-        limit = state.marks[0].at if state.marks else state.received
-        state.decoded = min(window.start_sample + self._grid.samples(window.chunk), limit)
+        state.loudness.measure()
+        chunk_end = window.start_sample + self._grid.samples(window.chunk)
+        state.decoded = min(chunk_end, self._known_end)
         ahead = window.left + window.chunk
         chunk = slice(window.left, ahead)
         self._commit(frames.token_ids[chunk], frames.log_probs[chunk])
         self._pass_marks()
         if not state.is_done:
             self._show(frames.token_ids[ahead:], frames.log_probs[ahead:])
+            self._look_ahead()
 
     # --- events out -------------------------------------------------------------------------------
 
@@ -198,10 +178,34 @@ class Stream:
             raise ValueError(f"expected no {caller} after input_finished")
         return self._state
 
+    @property
+    def _known_end(self) -> int:
+        """The last sample received that belongs to the segment being decoded."""
+        return self._state.marks[0].at if self._state.marks else self._state.received
+
     def _mark(self, mark: _Mark) -> None:
-        self._state.chunker.flush()
-        self._state.marks.append(mark)
+        state = self._state
+        state.chunker.flush()
+        state.loudness.end_segment()
+        self._look_ahead()
+        state.marks.append(mark)
+        if mark.what == "gap":
+            state.loudness.skip(mark.lost_samples)
         self._pass_marks()
+
+    def _look_ahead(self) -> None:
+        """End the utterance within the next chunk, of which only the loudness counts as known yet.
+
+        Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
+        """
+        state = self._state
+        run = open_token(state.ctc)
+        if state.lookahead_speaks or (run is not None and run.id != self._labels.delimiter):
+            return
+        until = min(state.decoded + self._chunk_samples, self._known_end) + state.lost
+        if state.utterance.may_end_by(until):
+            until = min(until, state.loudness.measure())
+            self._end_utterances(state.utterance.look_ahead(until))
 
     def _commit(
         self, token_ids: npt.NDArray[np.integer[Any]], log_probs: npt.NDArray[np.float32]
@@ -274,18 +278,8 @@ class Stream:
         run = open_token(ctc)
         if run is not None:
             tokens.append(run)
+        state.lookahead_speaks = any(token.id != self._labels.delimiter for token in tokens)
         if tokens or not (utterance.is_blank() and state.narrator.is_silent()):
             tail = utterance.tail([self._letter(token) for token in tokens])
             now = self._grid.seconds(state.decoded + state.lost)
             state.narrator.show(utterance.committed, tail, now)
-
-
-def _check_waveform(samples: Waveform) -> None:
-    if not isinstance(samples, np.ndarray):
-        raise ValueError(f"expected a float32 array, got {type(samples).__name__}")
-    if samples.dtype != np.float32 or samples.ndim != 1:
-        raise ValueError(f"expected float32 (S,), got {samples.dtype} {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise ValueError(
-            f"expected finite samples, got {np.count_nonzero(~np.isfinite(samples))} that are not"
-        )

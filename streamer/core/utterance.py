@@ -13,12 +13,16 @@ from typing import Literal, TypeAlias
 from streamer.core.context import Grid
 from streamer.core.endpoint import EndpointRules, next_endpoint
 from streamer.core.hypothesis import Word
+from streamer.core.loudness import LoudnessMeter
 
 WORD_PAUSE_S = 0.4
 """A pause this long closes a word: CTC models often emit the delimiter only with the next word."""
 
 LATER_PART = 0.75
 """An utterance that is too long is cut at a pause behind this fraction of the allowed length."""
+
+LOOK_AHEAD = 4
+"""Of a quiet silence, one part in so many may end an utterance before its frames are decoded."""
 
 Ended: TypeAlias = tuple[tuple[Word, ...], Literal["endpoint", "length"]]
 
@@ -52,8 +56,9 @@ class Utterance:
     utterance, were it cut now.
     """
 
-    def __init__(self, rules: EndpointRules) -> None:
+    def __init__(self, rules: EndpointRules, loudness: LoudnessMeter) -> None:
         self._rules = rules
+        self._loudness = loudness
         self._closed: list[Word] = []
         self._letters: list[Letter] = []  # of the open word
         self._start = 0  # where the utterance's length is counted from
@@ -107,12 +112,7 @@ class Utterance:
         """Let time pass up to the sample `now`. Returns the utterances that ended on the way."""
         ended: list[Ended] = []
         while now >= self._due:
-            at, rule = next_endpoint(
-                self._rules,
-                decoded=not self.is_blank(),
-                start_sample=self._start,
-                last_sample=self._last,
-            )
+            at, rule = self._next_endpoint()
             closes_at = self._last + _WORD_PAUSE_SAMPLES
             if self._letters and closes_at <= min(at, now):
                 self._close_word()
@@ -127,7 +127,37 @@ class Utterance:
                 if words:
                     ended.append((words, rule))
         self._now = max(self._now, now)
+        self._loudness.forget(self._now if self.is_blank() else self._last)
         return ended
+
+    def may_end_by(self, until: int) -> bool:
+        """Whether `look_ahead` may find an end, by the loudness measured up to now."""
+        if self.is_blank():
+            return False
+        silence = Grid.samples_in(self._rules.silence_s)
+        return self._quiet_end() <= min(until, self._now + silence // LOOK_AHEAD)
+
+    def look_ahead(self, until: int) -> list[Ended]:
+        """End the utterance at the end of a quiet silence up to `until`, though not yet decoded.
+
+        Time does not advance: what is decoded next may begin before the end of that silence.
+        """
+        at, rule = self._next_endpoint()
+        if not self.may_end_by(until) or at != self._quiet_end() or rule != "endpoint":
+            return []
+        return [(self.end(at), rule)]
+
+    def _quiet_end(self) -> int:
+        return self._loudness.quiet_end(self._last, Grid.samples_in(self._rules.silence_s))
+
+    def _next_endpoint(self) -> tuple[int, Literal["idle", "endpoint", "length"]]:
+        return next_endpoint(
+            self._rules,
+            decoded=not self.is_blank(),
+            start_sample=self._start,
+            last_sample=self._last,
+            quiet_sample=self._quiet_end(),
+        )
 
     def end(self, at: int) -> tuple[Word, ...]:
         """End the utterance at the sample `at`, begin the next one there; returns its words."""

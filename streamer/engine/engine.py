@@ -16,8 +16,9 @@ import numpy as np
 from streamer.core.chunker import Window
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.frames import Frames
 from streamer.core.recognizer import Model
-from streamer.core.stream import Frames, Stream
+from streamer.core.stream import Stream
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
-from streamer.core.stream import Frames, Labels
+from streamer.core.frames import Frames, Labels
 
 Mode = Literal["cache", "window"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -12,8 +12,9 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event, Partial
-from streamer.core.stream import Frames, Stream
+from streamer.core.stream import Stream
 
 MAX_EVENTS = 512  # that wait in an outbox
 

@@ -24,8 +24,9 @@ from streamer.api import geometry
 from streamer.config import ModelConfig
 from streamer.core.context import Grid
 from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Labels
 from streamer.core.hypothesis import Final
-from streamer.core.stream import Labels, Stream
+from streamer.core.stream import Stream
 from streamer.engine.runner import ModelRunner
 
 BATCH = 32

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamer.core.chunker import Window
-from streamer.core.stream import Frames
+from streamer.core.frames import Frames
 from streamer.engine.engine import Engine
 from streamer.engine.session import Session
 from tests.fakes import CONTEXT, GRID, FakeModel, read_frames, silence, speak

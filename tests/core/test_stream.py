@@ -3,9 +3,10 @@ import pytest
 
 from streamer.core.context import Context, Grid
 from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Final, Flushed, Gap, Partial, SpeechStart
 from streamer.core.recognizer import Recognizer
-from streamer.core.stream import Frames, Labels, Stream
+from streamer.core.stream import Stream
 from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, audio, silence, speak
 
 A, B, C = (LABELS.tokens.index(letter) for letter in "abc")

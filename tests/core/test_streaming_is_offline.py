@@ -14,6 +14,7 @@ import numpy as np
 from streamer.core.context import SAMPLE_RATE, Context, Grid
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Final, Flushed, Gap, Partial, SpeechStart
+from streamer.core.loudness import FIRST_FLOOR_DB, INAUDIBLE_DB, MARGIN_DB, RISE_DB_PER_S
 from streamer.core.recognizer import Recognizer
 from streamer.core.utterance import WORD_PAUSE_S
 from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, audio, read_frames
@@ -63,6 +64,7 @@ def random_case(rng: random.Random, max_utterance_s=NEVER_S) -> Case:
     rules = EndpointRules(
         silence_idle_s=rng.choice([0.3, 2.4]),
         silence_s=rng.choice([0.1, 0.5, 1.2, NEVER_S]),
+        blank_s=rng.choice([0.1, 0.8, 1.2, NEVER_S]),
         max_utterance_s=max_utterance_s,
     )
     return Case(context, grid, rules, samples, sorted(marks, key=lambda mark: mark[0]))
@@ -119,9 +121,43 @@ def letters_of(case: Case) -> list:
     return timeline
 
 
+def loud_stretches(case: Case) -> list:
+    """[start, end) of each frame that is loud, frame by frame, and of each gap."""
+    stretches, floor_db, begin, lost = [], FIRST_FLOOR_DB, 0, 0
+    for at, what in [*case.marks, (len(case.samples), None)]:
+        for start in range(begin, at, case.grid.hop_samples):
+            frame = case.samples[start : min(start + case.grid.hop_samples, at)].astype(float)
+            level_db = 10 * math.log10(max(np.square(frame).mean(), 1e-12))
+            if level_db > INAUDIBLE_DB:
+                floor_db += RISE_DB_PER_S * case.grid.hop_samples / SAMPLE_RATE
+                floor_db = min(floor_db, level_db)
+            if level_db > floor_db + MARGIN_DB:
+                stretches.append((start + lost, start + lost + len(frame)))
+        if isinstance(what, int):
+            stretches.append((at + lost, at + lost + what))
+            lost += what
+        begin = at
+    return stretches
+
+
 def expected_finals(case: Case) -> list:
-    """(words, reason) of each final under the silence rule; a word is (text, start, end, conf)."""
+    """(words, reason) of each final under the silence rules; a word is (text, start, end, conf)."""
     silence, pause = (Grid.samples_in(s) for s in (case.rules.silence_s, WORD_PAUSE_S))
+    blank = max(silence, Grid.samples_in(case.rules.blank_s))
+    loud = loud_stretches(case)
+
+    def is_over(last, now):
+        """Whether a quiet or a long silence lies between a letter's end and now."""
+        if now - last >= blank:
+            return True
+        points = [last, *(t for stretch in loud for t in stretch if last < t < now), now]
+        loud_between = [s for s in loud if s[1] > last and s[0] < now]
+        quiet_from = [p for p in points if not any(s <= p < e for s, e in loud_between)]
+        return any(
+            now - p >= silence and not any(p < s < p + silence for s, _ in loud_between)
+            for p in quiet_from
+        )
+
     finals, words, word = [], [], []
 
     def close():
@@ -143,7 +179,7 @@ def expected_finals(case: Case) -> list:
         start = item[1]
         if start - last >= pause:
             close()
-        if start - last >= silence:
+        if words + word and is_over(last, start):
             end("endpoint")
         if len(item) == 2:
             end(item[0])

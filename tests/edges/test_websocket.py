@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.core.chunker import Window
-from streamer.core.stream import Frames
+from streamer.core.frames import Frames
 from streamer.edges.websocket import ListenError
 from tests.fakes import LABELS, FakeModel, silence, speak
 from tests.serving import errors, finals, in_loop, pcm, said, said_to, service

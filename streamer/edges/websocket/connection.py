@@ -261,6 +261,7 @@ def _patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRul
     wanted_ms = {
         "silence_idle_s": patch.silence_idle_ms,
         "silence_s": patch.silence_ms,
+        "blank_s": patch.blank_ms,
         "max_utterance_s": patch.max_utterance_ms,
     }
     return replace(rules, **{k: ms / 1000 for k, ms in wanted_ms.items() if ms is not None})

@@ -1,0 +1,40 @@
+"""What a model answers: frames of labels.
+
+Owns the meaning of its ids and the form of its answer to a window. Must not know: words, streams.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the model's ids mean: the text of each (any number of characters), and special ids."""
+
+    tokens: tuple[str, ...]
+    blank: int
+    delimiter: int | None  # between words; None if pauses alone separate them
+    silent: frozenset[int] = frozenset()  # never shown, as good as blank
+
+    def __post_init__(self) -> None:
+        special = {self.blank, *self.silent}
+        if self.delimiter is not None:
+            special.add(self.delimiter)
+        if not special.issubset(range(len(self.tokens))):
+            raise ValueError(
+                f"expected special ids within the {len(self.tokens)} tokens, got {special}"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """The model's answer to a window: for its valid frames, left + chunk + right in that order.
+
+    `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities.
+    """
+
+    token_ids: npt.NDArray[np.integer[Any]]
+    log_probs: npt.NDArray[np.float32]

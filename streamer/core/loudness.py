@@ -1,0 +1,127 @@
+"""Where the audio is loud: the energy of frames against a noise floor that adapts.
+
+Owns the samples not yet measured, the noise floor and the loud stretches that are still of use.
+Must not know: labels, words, endpoint rules.
+"""
+
+from collections import deque
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from streamer.core.chunker import Waveform
+from streamer.core.context import Grid
+
+MARGIN_DB = 10.0
+"""A frame is loud if it is this far above the noise floor."""
+
+RISE_DB_PER_S = 3.0
+"""The floor falls at once to the quietest frame and rises no faster than this."""
+
+FIRST_FLOOR_DB = -50.0
+"""The floor before anything was heard, dB relative to full scale."""
+
+INAUDIBLE_DB = -90.0
+"""Digital silence, as of a muted microphone: quiet, and says nothing about the room's noise."""
+
+Levels: TypeAlias = npt.NDArray[np.float64]
+
+
+class LoudnessMeter:
+    """Samples in, loud stretches out, on the frame grid of the stream's segments.
+
+    Measures only when asked, a few frames at a time, and each frame once: so neither the packets
+    nor the moments of asking change a result. What a gap has lost counts as loud, for nobody knows
+    what it was. Counts samples on the stream's clock.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._pending: list[Waveform] = []
+        self._measured = 0  # sample of the clock behind the last frame measured
+        self._frames = 0  # audible ones so far
+        # The floor, less what it has risen since the stream began: a running minimum, and
+        # therefore the same for every cut of the audio.
+        self._risen_db = RISE_DB_PER_S * grid.seconds(grid.samples(1))  # in one frame
+        self._flat_floor_db = FIRST_FLOOR_DB
+        self._loud: deque[tuple[int, int]] = deque()  # [start, end), in order, not adjacent
+
+    @property
+    def floor_db(self) -> float:
+        """The noise floor behind the last frame measured, dB relative to full scale."""
+        return self._flat_floor_db + self._risen_db * self._frames
+
+    def accept(self, samples: Waveform) -> None:
+        """Take float32 (S,) samples, to be measured later."""
+        self._pending.append(samples.copy())
+
+    def measure(self) -> int:
+        """Measure all whole frames; returns the sample behind the last one measured."""
+        if self._pending:
+            samples = np.concatenate(self._pending)
+            frames = self._grid.whole_frames(len(samples))
+            used = self._grid.samples(frames)
+            self._pending = [samples[used:]] if used < len(samples) else []
+            if frames:
+                self._note(samples[:used].reshape(frames, -1))
+        return self._measured
+
+    def end_segment(self) -> int:
+        """Measure the rest, as a frame that is cut short; the next sample starts a new grid."""
+        self.measure()
+        if self._pending:
+            (rest,) = self._pending
+            self._pending = []
+            self._note(rest[np.newaxis])
+        return self._measured
+
+    def skip(self, lost_samples: int) -> None:
+        """Samples were lost behind the end of a segment."""
+        assert not self._pending, self._measured
+        self._extend(self._measured, self._measured + lost_samples)
+        self._measured += lost_samples
+
+    def quiet_end(self, since: int, duration: int) -> int:
+        """Where the first quiet of `duration` samples from `since` on ends; unmeasured is quiet."""
+        for start, end in self._loud:
+            if start >= since + duration:
+                break
+            since = max(since, end)
+        return since + duration
+
+    def forget(self, before: int) -> None:
+        """Nobody will ask for anything before this sample again."""
+        while self._loud and self._loud[0][1] <= before:
+            self._loud.popleft()
+
+    def _note(self, frames: Waveform) -> None:
+        """Measure frames, (T, samples), that follow the last one measured."""
+        begin, count = self._measured, len(frames)
+        power = np.square(frames, dtype=np.float64).mean(axis=1)
+        levels_db = 10 * np.log10(np.maximum(power, 1e-12))
+        is_loud = levels_db > self._floors_db(levels_db) + MARGIN_DB
+        self._measured += frames.size
+        if not is_loud.any():
+            return
+        edges = np.flatnonzero(np.diff(is_loud, prepend=False, append=False))
+        for first, behind in edges.reshape(-1, 2).tolist():
+            end = self._measured if behind == count else begin + self._grid.samples(behind)
+            self._extend(begin + self._grid.samples(first), end)
+
+    def _floors_db(self, levels_db: Levels) -> Levels:
+        """The noise floor at each frame, (T,), its own level included."""
+        is_audible = levels_db > INAUDIBLE_DB
+        risen_db = self._risen_db * (self._frames + np.cumsum(is_audible))
+        flat_db = np.where(is_audible, levels_db - risen_db, np.inf)
+        flat_db[0] = min(flat_db[0], self._flat_floor_db)
+        flat_db = np.minimum.accumulate(flat_db)
+        self._flat_floor_db = float(flat_db[-1])
+        self._frames += int(np.count_nonzero(is_audible))
+        floors_db: Levels = flat_db + risen_db
+        return floors_db
+
+    def _extend(self, start: int, end: int) -> None:
+        if self._loud and self._loud[-1][1] == start:
+            start = self._loud.pop()[0]
+        self._loud.append((start, end))
