@@ -3,8 +3,8 @@
 .PHONY: demo test check clean
 SETUP := pyproject.toml constraints.txt .ci/setup
 BIN := .venv/bin
-# In the tests a real sound server stands in for the microphone.
-TEST_PACKAGES := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins
+# In the tests a real sound server stands in for the microphone, and a real broker for a house.
+TEST_PACKAGES := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto
 
 demo: .venv/.ready-demo
 	$(BIN)/python -m clients.demo

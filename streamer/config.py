@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
@@ -23,6 +24,7 @@ __all__ = [
     "EndpointRules",
     "EngineConfig",
     "ModelConfig",
+    "MqttConfig",
     "ServerConfig",
     "add_flags",
     "from_mapping",
@@ -109,6 +111,42 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """Which broker hears and is heard, and what waits for it; docs/mqtt.md has the topics."""
+
+    url: str = setting("", "broker, as mqtt://host or mqtts://user@host:8883", "--mqtt")
+    password_file: str = setting(
+        "", "file with its password, else STREAMER_MQTT_PASSWORD", "--mqtt-password-file"
+    )
+    topic: str = setting("streamer", "what every topic begins with", "--mqtt-topic")
+    outbox: str = setting(
+        "~/.local/state/streamer/mqtt-outbox.db", "file of unsent finals", "--mqtt-outbox"
+    )
+    max_outbox_messages: int = setting(
+        100_000, "unsent events; one more loses the oldest", "--mqtt-max-outbox-messages"
+    )
+    idle_timeout_s: float = setting(
+        30.0, "seconds without audio that end a source over MQTT", "--mqtt-idle-timeout-s"
+    )
+
+    def __post_init__(self) -> None:
+        if self.url:
+            _check_broker(self.url)
+        if not self.topic or self.topic[0] in "/$" or any(c in "+#\0" for c in self.topic):
+            raise ValueError(f"expected topic without + # / $ at its start, got {self.topic!r}")
+        _check_range("max_outbox_messages", self.max_outbox_messages, 1, 10_000_000)
+        _check_range("idle_timeout_s", self.idle_timeout_s, 0.1, 3_600.0)
+
+
+def _check_broker(url: str) -> None:
+    parts = urlsplit(url)  # a ValueError of its own says what is wrong
+    if parts.password is not None:
+        raise ValueError("expected url without a password: use STREAMER_MQTT_PASSWORD or a file")
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.port == 0:
+        raise ValueError(f"expected url as mqtt://host:1883 or mqtts://host:8883, got {url!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole tree."""
 
@@ -116,6 +154,7 @@ class Config:
     endpoint: EndpointRules = EndpointRules()
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
+    mqtt: MqttConfig = MqttConfig()
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> Config:

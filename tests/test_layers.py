@@ -26,6 +26,7 @@ ALLOWED = {
         "sounddevice",
         "websockets",
         "aiomqtt",
+        "paho",
         "streamer.audio",
         "streamer.engine",
         "streamer.messages",

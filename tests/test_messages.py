@@ -17,7 +17,7 @@ count = st.integers(0, 2**53)
 words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(tuple)
 silence = st.none() | st.integers(m.MIN_SILENCE_MS, m.MAX_SILENCE_MS)
 length = st.none() | st.integers(m.MIN_UTTERANCE_MS, m.MAX_UTTERANCE_MS)
-patches = st.builds(m.EndpointPatch, silence, silence, length)
+patches = st.builds(m.EndpointPatch, silence, silence, silence, length)
 hotwords = st.lists(st.text(min_size=1, max_size=m.MAX_HOTWORD_LENGTH), max_size=3).map(tuple)
 encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 formats = st.builds(m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8))
@@ -110,6 +110,7 @@ def test_every_key_is_optional_unknown_ones_are_ignored_and_null_is_absent() -> 
         ('{"type":"start","hotwords":[""]}', ["hotwords", "1 to 64"]),
         ('{"type":"start","endpoint":{"silence_ms":5}}', ["silence_ms", "100"]),
         ('{"type":"start","endpoint":{"silence_ms":1e400}}', ["silence_ms"]),
+        ('{"type":"start","endpoint":{"blank_ms":5}}', ["blank_ms", "100"]),
         ('{"type":"start","endpoint":{"silence_ms":NaN}}', ["NaN"]),
         ('{"type":"start"', ["JSON object"]),
         ("[1]", ["JSON object"]),

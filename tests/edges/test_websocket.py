@@ -17,7 +17,7 @@ from streamer.config import ServerConfig
 from streamer.core.chunker import Window
 from streamer.core.frames import Frames
 from streamer.edges.websocket import ListenError
-from tests.fakes import LABELS, FakeModel, silence, speak
+from tests.fakes import BLANK, LABELS, FakeModel, audio, silence, speak
 from tests.serving import errors, finals, in_loop, pcm, said, said_to, service
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
@@ -104,6 +104,16 @@ async def test_endpoint_rules_of_start_and_configure() -> None:
         assert finals(heard) == ["one", "one"]
         heard, _ = await said_to(running.url, quick, slow, spoken, spoken, STOP)
         assert finals(heard) == ["one one"]
+
+
+@pytest.mark.parametrize(("blank_ms", "texts"), [(300, ["one", "one"]), (900, ["one one"])])
+@in_loop
+async def test_the_endpoint_rule_for_silence_that_is_not_quiet(blank_ms, texts) -> None:
+    start = m.encode(m.Start(endpoint=m.EndpointPatch(silence_ms=200, blank_ms=blank_ms)))
+    noisy = pcm(np.concatenate([speak("one"), audio([BLANK] * 25, [-0.9] * 25)]))
+    async with service() as running:
+        heard, _ = await said_to(running.url, start, noisy, noisy, STOP)
+    assert finals(heard) == texts
 
 
 @in_loop

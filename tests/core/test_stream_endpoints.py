@@ -1,0 +1,103 @@
+"""Endpoints by loudness: blank alone is not yet silence, and quiet need not be decoded."""
+
+import numpy as np
+import pytest
+
+from streamer.core.context import Context, Grid
+from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Frames
+from streamer.core.hypothesis import Final, Partial, SpeechStart
+from streamer.core.recognizer import Recognizer
+from streamer.core.stream import Stream
+from tests.fakes import BLANK, LABELS, FakeModel, audio
+
+A, B = (LABELS.tokens.index(letter) for letter in "ab")
+LOUD = 0.98  # minus its log-probability, a frame's value: such a blank sounds like a letter
+
+
+def finals(events):
+    return [(e.text, e.reason) for e in events if isinstance(e, Final)]
+
+
+def said_and_blank(loud_frames, quiet_frames):
+    """A letter, then blanks that are loud, then blanks that are quiet, then a letter."""
+    count = loud_frames + quiet_frames
+    ids = [A] + [BLANK] * count + [A]
+    return audio(ids, [0.0] + [-LOUD] * loud_frames + [0.0] * quiet_frames + [0.0])
+
+
+@pytest.mark.parametrize(
+    ("loud_frames", "quiet_frames", "texts"),
+    [
+        (0, 25, ["a", "a"]),  # quiet for long enough
+        (5, 24, ["a a"]),  # blank for long enough, but not quiet
+        (5, 25, ["a", "a"]),
+        (49, 0, ["a a"]),  # never quiet, but blank
+        (50, 0, ["a", "a"]),
+    ],
+)
+def test_short_silence_must_be_quiet_and_long_silence_need_not(loud_frames, quiet_frames, texts):
+    rules = EndpointRules(silence_s=0.5, blank_s=1.0)
+    events = Recognizer(FakeModel(), rules).transcribe(said_and_blank(loud_frames, quiet_frames))
+    assert [text for text, _ in finals(events)] == texts
+
+
+def over_ahead_of_decoding(samples):
+    """Finals before and after each of the last samples, in chunks of 10 frames, 20 decoded.
+
+    It takes 20 quiet frames to end an utterance.
+    """
+    rules = EndpointRules(silence_s=0.4, blank_s=1.0)
+    recognizer = Recognizer(FakeModel(context=Context(0, 10, 0)), rules)
+    recognizer.stream.accept_waveform(samples[: 20 * 320 + 240])
+    assert finals(recognizer.decode()) == []
+    recognizer.stream.accept_waveform(samples[20 * 320 + 240 : -1])
+    assert finals(recognizer.decode()) == []
+    recognizer.stream.accept_waveform(samples[-1:])
+    return finals(recognizer.stream.take_events())
+
+
+def test_an_endpoint_does_not_wait_for_the_chunk_in_which_it_lies():
+    """Said up to frame 3 or 5: over with frame 23 or 25, though only 20 are decoded."""
+    for letter_frame in (2, 4):
+        ids = [BLANK] * letter_frame + [A] + [BLANK] * 20
+        assert over_ahead_of_decoding(audio(ids)) == [("a", "endpoint")]
+
+
+def test_no_endpoint_when_much_of_the_silence_is_not_decoded():
+    ids = [BLANK] * 5 + [A] + [BLANK] * 20
+    assert over_ahead_of_decoding(audio(ids)) == []
+
+
+@pytest.mark.parametrize("loud_frame", [20, 21, 22])
+def test_no_endpoint_ahead_of_decoding_while_it_is_loud(loud_frame):
+    ids = [BLANK] * 2 + [A] + [BLANK] * 20
+    log_probs = [-LOUD if frame == loud_frame else 0.0 for frame in range(len(ids))]
+    assert over_ahead_of_decoding(audio(ids, log_probs)) == []
+
+
+def test_no_endpoint_ahead_of_decoding_while_lookahead_speaks():
+    stream = Stream(Context(0, 10, 3), Grid(), LABELS, EndpointRules(silence_s=0.4))
+    stream.accept_waveform(np.zeros(33 * 320 + 240, np.float32))
+    for ids in ([BLANK] * 2 + [A] + [BLANK] * 10, [BLANK] * 12 + [B]):
+        stream.next_window()
+        stream.accept_frames(Frames(np.array(ids), np.zeros(13, np.float32)))
+    events = stream.take_events()
+    assert finals(events) == []
+    assert [e.tail for e in events if isinstance(e, Partial)] == ["a", "ab"]
+
+
+def test_the_first_word_after_an_endpoint_is_whole():
+    """A letter that the model tells late, in the quiet before its endpoint, is the next one's."""
+    stream = Stream(Context(0, 10, 0), Grid(), LABELS, EndpointRules(silence_s=0.4))
+    stream.accept_waveform(np.zeros(40 * 320 + 240, np.float32))
+    blanks = [BLANK] * 10
+    for ids in ([BLANK] * 2 + [A] + [BLANK] * 7, blanks, [BLANK, B, *[BLANK] * 8], blanks):
+        stream.next_window()
+        stream.accept_frames(Frames(np.array(ids), np.zeros(10, np.float32)))
+    stream.input_finished()
+    stream.next_window()
+    stream.accept_frames(Frames(np.array([BLANK]), np.zeros(1, np.float32)))
+    events = stream.take_events()
+    assert finals(events) == [("a", "endpoint"), ("b", "end")]
+    assert [e.time for e in events if isinstance(e, SpeechStart)] == [2 * 0.02, 21 * 0.02]
