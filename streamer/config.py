@@ -92,6 +92,7 @@ class ServerConfig:
     allowed_origins: tuple[str, ...] = setting((), "web origins allowed beside loopback ones")
     allowed_hosts: tuple[str, ...] = setting((), "Host names allowed beside loopback ones")
     max_connections: int = setting(256, "open connections, with or without a session")
+    max_viewers: int = setting(128, "of these, the ones that only watch captions")
     max_frame_bytes: int = setting(1 << 20, "bytes of one audio frame")
     max_text_bytes: int = setting(16 << 10, "bytes of one JSON message")
     max_messages_per_s: int = setting(1_000, "messages read per second and connection")
@@ -103,6 +104,7 @@ class ServerConfig:
     def __post_init__(self) -> None:
         _check_range("port", self.port, 0, 65_535)
         _check_range("max_connections", self.max_connections, 1, 1_000_000)
+        _check_range("max_viewers", self.max_viewers, 0, 1_000_000)
         _check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
         _check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
         _check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)

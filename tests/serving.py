@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import socket as sockets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -84,3 +85,21 @@ def finals(heard: list[messages.ServerMessage]) -> list[str]:
 
 def errors(heard: list[messages.ServerMessage]) -> list[tuple[str, bool]]:
     return [(each.code, each.fatal) for each in heard if isinstance(each, messages.Error)]
+
+
+async def raw_connection(
+    port: int, path: str = "/v1/stream"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A websocket below any library, whose owner does not read."""
+    raw = sockets.socket()
+    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import socket as sockets
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +17,7 @@ from streamer.core.chunker import Window
 from streamer.core.frames import Frames
 from streamer.edges.websocket import ListenError
 from tests.fakes import BLANK, LABELS, FakeModel, audio, silence, speak
-from tests.serving import errors, finals, in_loop, pcm, said, said_to, service
+from tests.serving import errors, finals, in_loop, pcm, raw_connection, said, said_to, service
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
 LAMP = pcm(speak("turn on the lamp"))
@@ -315,22 +314,6 @@ async def test_a_client_that_never_reads_is_dropped_and_others_do_not_notice() -
         with pytest.raises(ConnectionError):
             await pouring
     writer.transport.abort()
-
-
-async def raw_connection(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A websocket below any library, whose owner does not read."""
-    raw = sockets.socket()
-    raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
-    reader, writer = await asyncio.open_connection(sock=raw, limit=1024)
-    writer.write(
-        b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
-    return reader, writer
 
 
 def frame(opcode: int, payload: bytes) -> bytes:

@@ -1,6 +1,11 @@
-"""The websocket server of our own protocol: `server` listens and admits, `connection` converses."""
+"""The websocket server of our own protocol, and its web pages.
 
+`server` listens, `admission` says who may connect, `connection` converses with a client, `viewer`
+shows a session's `broadcast` to one more, `peer` is the other end of either, `pages` are files.
+"""
+
+from streamer.edges.websocket.admission import is_loopback
 from streamer.edges.websocket.connection import ServedModel
-from streamer.edges.websocket.server import ListenError, WebSocketServer, is_loopback
+from streamer.edges.websocket.server import ListenError, WebSocketServer
 
 __all__ = ["ListenError", "ServedModel", "WebSocketServer", "is_loopback"]

@@ -7,7 +7,6 @@ listening, handshakes, other connections.
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -17,16 +16,13 @@ from websockets.exceptions import ConnectionClosed
 from streamer import messages
 from streamer.audio import SAMPLE_RATE, PcmDecoder, Samples, bytes_per_sample
 from streamer.config import EndpointRules, ServerConfig
+from streamer.edges.websocket.broadcast import Broadcasts
+from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.session import Session, SessionError
 
 SLICES_PER_S = 4  # a large frame is decoded in slices, so that others get their turn
 ACK_SAMPLES = SAMPLE_RATE // SLICES_PER_S  # and the next slice at the latest: under 500 ms
-SEND_BUFFER_BYTES = 64 << 10  # the kernel's share of what is unsent: a stall must not hide in it
-UNACKNOWLEDGED_MS = 5_000  # the kernel drops a peer that acknowledges nothing for so long
-NORMAL, RESTART = 1000, 1012
-CLOSE_CODES = {"timeout": 4408, "capacity": 1013, "internal": 1011, "too_slow": 4408}
-BAD_REQUEST = 4400  # for every other error code
 
 logger = logging.getLogger(__name__)
 
@@ -39,27 +35,22 @@ class ServedModel:
     latency_ms: int
 
 
-class _PeerError(Exception):
-    """The connection must end with this error."""
-
-    def __init__(self, code: str, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.error = messages.Error(code, message, True, retry_after_s)
-
-
 class Connection:
     """Serves one client in `run`; `leave` ends it politely from outside, `cut` at once."""
 
     def __init__(
         self,
-        peer: ServerConnection,
+        connection: ServerConnection,
         engine: Engine,
+        broadcasts: Broadcasts,
         endpoint: EndpointRules,
         config: ServerConfig,
         model: ServedModel,
     ) -> None:
         self.id = secrets.token_hex(8)
-        self._peer, self._engine, self._config, self._model = peer, engine, config, model
+        self._peer = Peer(connection, f"connection {self.id}", config.send_timeout_s)
+        self._engine, self._broadcasts = engine, broadcasts
+        self._config, self._model = config, model
         self._endpoint = endpoint  # the rules in force: the server's, then as the client patches
         self._running: asyncio.Task[None] | None = None  # the task of `run`
         self._feeding: asyncio.Task[None] | None = None  # set while there is a session
@@ -72,7 +63,6 @@ class Connection:
     async def run(self) -> None:
         """Converse until the end; never raises for what a peer or an engine did."""
         self._running = asyncio.current_task()
-        _tune(self._peer)
         try:
             start = await self._started()
             async with self._opened(start) as session:
@@ -80,15 +70,16 @@ class Connection:
             await self._peer.close(RESTART if self._leaving else NORMAL)
         except ConnectionClosed:
             logger.info("connection %s: the client has gone", self.id)
-        except _PeerError as fault:
-            await self._end(fault.error)
+        except PeerError as fault:
+            await self._peer.end(fault.error)
         except SessionError as failure:
             logger.warning("connection %s: session failed: %s", self.id, failure)
             code = "too_slow" if failure.code == "too_slow" else "internal"
-            await self._end(messages.Error(code, "the session has failed; please reconnect", True))
+            text = "the session has failed; please reconnect"
+            await self._peer.end(messages.Error(code, text, True))
         except Exception:
             logger.exception("connection %s: our own mistake", self.id)
-            await self._end(messages.Error("internal", "the server has made a mistake", True))
+            await self._peer.end(messages.Error("internal", "the server has made a mistake", True))
 
     async def leave(self) -> None:
         """End the conversation: finish what was received, say `closed`, close with 1012."""
@@ -102,7 +93,7 @@ class Connection:
 
     def cut(self) -> None:
         """End at once, with nothing said."""
-        self._peer.transport.abort()
+        self._peer.cut()
         if self._running is not None:
             self._running.cancel()
 
@@ -110,10 +101,10 @@ class Connection:
         """The start message, which must come first and soon."""
         first = await self._receive("a start message", self._config.start_timeout_s)
         if isinstance(first, bytes):
-            raise _PeerError("bad_request", "expected a start message first, got audio")
+            raise PeerError("bad_request", "expected a start message first, got audio")
         message = await self._decoded(first)
         if not isinstance(message, messages.Start):
-            raise _PeerError("bad_request", "expected a start message first")
+            raise PeerError("bad_request", "expected a start message first")
         return message
 
     def _opened(self, start: messages.Start) -> Session:
@@ -125,21 +116,25 @@ class Connection:
                 self._endpoint, max_events=burst, name=self.id
             )
         except CapacityError as full:
-            raise _PeerError("capacity", str(full), full.retry_after_s) from full
+            raise PeerError("capacity", str(full), full.retry_after_s) from full
         return self._session
 
     async def _converse(self, session: Session, start: messages.Start) -> None:
-        """Feed and publish side by side; the first failure ends both and is raised."""
+        """Feed, publish and broadcast side by side; the first failure ends all and is raised."""
+        events, name = session.add_outbox(), self.id
         try:
-            async with asyncio.TaskGroup() as both:
-                self._feeding = both.create_task(self._feed(session, start), name=f"feed {self.id}")
-                both.create_task(self._publish(session, start), name=f"publish {self.id}")
+            with self._broadcasts.running(self._ready()) as broadcast:
+                async with asyncio.TaskGroup() as tasks:
+                    feeding = self._feed(session, start)
+                    self._feeding = tasks.create_task(feeding, name=f"feed {name}")
+                    tasks.create_task(self._publish(session, start), name=f"publish {name}")
+                    tasks.create_task(broadcast.relay(events), name=f"broadcast {name}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
     async def _feed(self, session: Session, start: messages.Start) -> None:
         """Client to session, until `stop`."""
-        await self._send(self._ready())
+        await self._peer.send(self._ready())
         await self._refuse_hotwords(start.hotwords)
         decoder = PcmDecoder(start.audio)
         slice_bytes = bytes_per_sample(start.audio) * (start.audio.sample_rate // SLICES_PER_S)
@@ -170,13 +165,13 @@ class Connection:
         """Session to client, until `closed`."""
         async for event in session:
             if start.partials or not isinstance(event, messages.Partial):
-                await self._send(event, words=start.words)
+                await self._peer.send(event, words=start.words)
 
     async def _accept(self, session: Session, samples: Samples) -> None:
         await session.send(samples)
         if session.received_samples - self._acknowledged >= ACK_SAMPLES:
             self._acknowledged = session.received_samples
-            await self._send(messages.Ack(self._acknowledged))
+            await self._peer.send(messages.Ack(self._acknowledged))
 
     async def _received(self) -> AsyncIterator[str | bytes]:
         """Everything the client sends, at `max_messages_per_s` once a second's burst is used."""
@@ -192,21 +187,21 @@ class Connection:
     async def _receive(self, expected: str, limit_s: float) -> str | bytes:
         try:
             async with asyncio.timeout(limit_s):
-                return await self._peer.recv()
+                return await self._peer.receive()
         except TimeoutError:
-            raise _PeerError("timeout", f"expected {expected} within {limit_s:g} s") from None
+            raise PeerError("timeout", f"expected {expected} within {limit_s:g} s") from None
 
     async def _decoded(self, text: str | bytes) -> messages.ClientMessage | None:
         """The client's message; None, and an answer, for a mistake that is not fatal."""
         assert isinstance(text, str), type(text)
         if len(text) > self._config.max_text_bytes:
             limit = self._config.max_text_bytes
-            raise _PeerError("bad_request", f"expected a text of at most {limit} bytes")
+            raise PeerError("bad_request", f"expected a text of at most {limit} bytes")
         try:
             return messages.decode_client(text)
         except messages.MessageError as error:
             if error.fatal:
-                raise _PeerError(error.code, str(error)) from error
+                raise PeerError(error.code, str(error)) from error
             await self._complain(error.code, str(error))
             return None
 
@@ -222,26 +217,7 @@ class Connection:
             await self._complain("bad_audio", message)
 
     async def _complain(self, code: str, message: str) -> None:
-        await self._send(messages.Error(code, message, False))
-
-    async def _end(self, error: messages.Error) -> None:
-        try:
-            await self._send(error)
-            await self._peer.close(CLOSE_CODES.get(error.code, BAD_REQUEST))
-        except ConnectionClosed:
-            logger.info("connection %s: the client left before its error", self.id)
-
-    async def _send(self, message: messages.ServerMessage, *, words: bool = True) -> None:
-        """Send, or drop a client that does not read: keepalive does not see such clients."""
-        text = messages.encode(message, words=words)
-        try:
-            async with asyncio.timeout(self._config.send_timeout_s):
-                await self._peer.send(text)
-        except TimeoutError:
-            logger.warning("connection %s: the client does not read; dropped", self.id)
-            self._peer.transport.abort()
-            await self._peer.wait_closed()
-            await self._peer.send(text)  # raises ConnectionClosed, as for any client that has gone
+        await self._peer.send(messages.Error(code, message, False))
 
     def _ready(self) -> messages.Ready:
         config = self._config
@@ -265,11 +241,3 @@ def _patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRul
         "max_utterance_s": patch.max_utterance_ms,
     }
     return replace(rules, **{k: ms / 1000 for k, ms in wanted_ms.items() if ms is not None})
-
-
-def _tune(peer: ServerConnection) -> None:
-    """Make a stalled peer visible: little room in the kernel, and its limit where it has one."""
-    raw = peer.transport.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)

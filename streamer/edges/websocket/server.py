@@ -1,32 +1,34 @@
-"""Listening on `ws://host:port/v1/stream`, and who may connect.
+"""Listening on one port: `/v1/stream` for audio, `/v1/captions` for viewers, `/` for the pages.
 
-Owns the socket, the handshake's checks, the set of connections and their shutdown. Must not know:
+Owns the socket, what each path leads to, the connections and their shutdown. Must not know:
 messages, sessions, audio.
 
-Limits, and what happens at them: too many connections get HTTP 503, too many sessions the error
-`capacity` and 1013; an audio frame too large closes with 1009, a text too large with 4400; messages
-too frequent are read later, so that TCP slows the client, and a session that lags does the same; a
-client that sends nothing for `idle_timeout_s` gets the error `timeout` and 4408, one that does not
-read for `send_timeout_s` is dropped.
+Limits, and what happens at them: too many connections, or viewers among them, get HTTP 503, too
+many sessions the error `capacity` and 1013; an audio frame too large closes with 1009, a text too
+large with 4400; messages too frequent are read later, so that TCP slows the client, and a session
+that lags does the same; a client that sends nothing for `idle_timeout_s` gets the error `timeout`
+and 4408, one that does not read for `send_timeout_s` is dropped.
 """
 
 import asyncio
 import http
-import ipaddress
 import logging
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from websockets import Headers
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from streamer.config import EndpointRules, ServerConfig
+from streamer.edges.websocket.admission import is_this_machine, refused, session_wanted
+from streamer.edges.websocket.broadcast import Broadcasts
 from streamer.edges.websocket.connection import Connection, ServedModel
+from streamer.edges.websocket.pages import Pages
+from streamer.edges.websocket.viewer import LATEST, Viewer
 from streamer.engine.engine import Engine
 
-PATH = "/v1/stream"
+STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client
 WRITE_LIMIT_BYTES = 16 << 10  # unsent; then sending waits
 
@@ -50,7 +52,10 @@ class WebSocketServer:
         self, engine: Engine, endpoint: EndpointRules, config: ServerConfig, model: ServedModel
     ) -> None:
         self._engine, self._endpoint, self._config, self._model = engine, endpoint, config, model
+        self._broadcasts, self._pages = Broadcasts(), Pages()
+        self._paths = self._pages.paths | {STREAM, CAPTIONS}
         self._connections: set[Connection] = set()
+        self._viewers: set[Viewer] = set()
 
     async def __aenter__(self) -> Self:
         config = self._config
@@ -86,11 +91,11 @@ class WebSocketServer:
         try:
             async with asyncio.timeout(self._config.drain_timeout_s):
                 async with asyncio.TaskGroup() as leaving:
-                    for each in self._connections:
+                    for each in self._all():
                         leaving.create_task(each.leave(), name=f"leave {each.id}")
                 await self._server.wait_closed()
         except TimeoutError:
-            for each in self._connections:
+            for each in self._all():
                 each.cut()
             await self._server.wait_closed()
 
@@ -99,76 +104,54 @@ class WebSocketServer:
         """The port in use, also when 0 was asked for."""
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
+    def _all(self) -> tuple[Connection | Viewer, ...]:
+        return (*self._connections, *self._viewers)
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """An HTTP refusal, or None to go on with the handshake."""
-        refusal = refused(request.path, request.headers, self._config)
+        """A page or an HTTP refusal, or None to go on with the handshake."""
+        refusal = refused(request.path, request.headers, self._config, self._paths)
         if refusal is not None:
             return connection.respond(*refusal)
-        if len(self._server.connections) >= self._config.max_connections:
+        path = urlsplit(request.path).path
+        if path in self._pages.paths:
+            if "Upgrade" in request.headers:
+                return connection.respond(http.HTTPStatus.NOT_FOUND, "no websocket, but a page\n")
+            return self._pages.response(path)
+        if path == CAPTIONS and session_wanted(request.path) == LATEST:
+            address = str(connection.remote_address[0])
+            if not is_this_machine(address, request.headers):
+                text = "only this machine may ask for the latest session: name one\n"
+                return connection.respond(http.HTTPStatus.FORBIDDEN, text)
+        too_many = len(self._server.connections) >= self._config.max_connections
+        too_many_viewers = len(self._viewers) >= self._config.max_viewers
+        if too_many or (path == CAPTIONS and too_many_viewers):
             response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
             response.headers["Retry-After"] = "5"
             return response
         return None
 
     async def _handle(self, connection: ServerConnection) -> None:
-        handler = Connection(connection, self._engine, self._endpoint, self._config, self._model)
+        assert connection.request is not None
+        path = connection.request.path
+        if urlsplit(path).path == CAPTIONS:
+            await self._show(connection, session_wanted(path))
+        else:
+            await self._converse(connection)
+
+    async def _converse(self, connection: ServerConnection) -> None:
+        handler = Connection(
+            connection, self._engine, self._broadcasts, self._endpoint, self._config, self._model
+        )
         self._connections.add(handler)
         try:
             await handler.run()
         finally:
             self._connections.discard(handler)
 
-
-def refused(
-    path: str, headers: Headers, config: ServerConfig
-) -> tuple[http.HTTPStatus, str] | None:
-    """Status and reason when a handshake must not go on.
-
-    Any web page may open a socket to this machine, so a browser's Origin must be a loopback one or
-    configured; a page may also point its own name here, so the Host must be one of ours. Programs
-    send no Origin.
-    """
-    hosts = headers.get_all("Host")
-    try:
-        wanted = urlsplit(path).path
-    except ValueError:
-        return http.HTTPStatus.BAD_REQUEST, "expected a URL path\n"
-    if len(hosts) > 1:
-        return http.HTTPStatus.BAD_REQUEST, "expected one Host header\n"
-    if wanted != PATH:
-        return http.HTTPStatus.NOT_FOUND, f"the recognizer is at {PATH}\n"
-    host = _hostname(f"//{''.join(hosts)}")
-    ours = {config.host.lower(), *(name.lower() for name in config.allowed_hosts)}
-    # A page's own name cannot be an address, so on an open bind any address will do.
-    by_address = not is_loopback(config.host) and _is_address(host)
-    if not (is_loopback(host) or host in ours or by_address):
-        return (
-            http.HTTPStatus.MISDIRECTED_REQUEST,
-            "not served under this host name: see --allowed-hosts\n",
-        )
-    allowed = {origin.lower() for origin in config.allowed_origins}
-    for origin in headers.get_all("Origin"):
-        web = origin.lower().startswith(("http://", "https://"))
-        if origin.lower() not in allowed and not (web and is_loopback(_hostname(origin))):
-            return http.HTTPStatus.FORBIDDEN, "this origin is not allowed: see --allowed-origins\n"
-    return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _hostname(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+    async def _show(self, connection: ServerConnection, session: str) -> None:
+        viewer = Viewer(connection, self._broadcasts, session, self._config)
+        self._viewers.add(viewer)
+        try:
+            await viewer.run()
+        finally:
+            self._viewers.discard(viewer)

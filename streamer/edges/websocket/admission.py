@@ -1,0 +1,88 @@
+"""Who may connect: the checks of a request's Host, Origin and path, before anything is answered.
+
+Knows no socket and no page; every path of the server, a page's as well as a websocket's, goes
+through `refused` first.
+"""
+
+import http
+import ipaddress
+from collections.abc import Container
+from urllib.parse import parse_qs, urlsplit
+
+from websockets import Headers
+
+from streamer.config import ServerConfig
+
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")  # what proxies add
+
+
+def refused(
+    path: str, headers: Headers, config: ServerConfig, known: Container[str]
+) -> tuple[http.HTTPStatus, str] | None:
+    """Status and reason when a request must not go on; `known` are the paths that exist.
+
+    Any web page may open a socket to this machine, so a browser's Origin must be a loopback one,
+    configured, or our own page's: its Origin names the Host that it asks. A page may also point its
+    own name here, so the Host must be one of ours. Programs send no Origin.
+    """
+    hosts = headers.get_all("Host")
+    try:
+        wanted = urlsplit(path).path
+    except ValueError:
+        return http.HTTPStatus.BAD_REQUEST, "expected a URL path\n"
+    if len(hosts) > 1:
+        return http.HTTPStatus.BAD_REQUEST, "expected one Host header\n"
+    if wanted not in known:
+        return http.HTTPStatus.NOT_FOUND, "the recognizer is at /v1/stream, its page at /\n"
+    if not _is_our_host("".join(hosts), config):
+        return (
+            http.HTTPStatus.MISDIRECTED_REQUEST,
+            "not served under this host name: see --allowed-hosts\n",
+        )
+    own = {f"{scheme}://{''.join(hosts).lower()}" for scheme in ("http", "https")}
+    allowed = own | {origin.lower() for origin in config.allowed_origins}
+    for origin in headers.get_all("Origin"):
+        web = origin.lower().startswith(("http://", "https://"))
+        if origin.lower() not in allowed and not (web and is_loopback(_hostname(origin))):
+            return http.HTTPStatus.FORBIDDEN, "this origin is not allowed: see --allowed-origins\n"
+    return None
+
+
+def _is_our_host(netloc: str, config: ServerConfig) -> bool:
+    host = _hostname(f"//{netloc}")
+    ours = {config.host.lower(), *(name.lower() for name in config.allowed_hosts)}
+    # A page's own name cannot be an address, so on an open bind any address will do.
+    by_address = not is_loopback(config.host) and _is_address(host)
+    return is_loopback(host) or host in ours or by_address
+
+
+def session_wanted(path: str) -> str:
+    """The `session` of a viewer's URL, "" if it names none."""
+    return parse_qs(urlsplit(path).query).get("session", [""])[0]
+
+
+def is_this_machine(peer_address: str, headers: Headers) -> bool:
+    """Whether a request comes from this machine, and from no proxy on it."""
+    host = _hostname(f"//{headers.get('Host', '')}")
+    forwarded = any(name in headers for name in FORWARDED)
+    return is_loopback(peer_address) and is_loopback(host) and not forwarded
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
