@@ -26,6 +26,7 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "ServerConfig",
+    "WyomingConfig",
     "add_flags",
     "from_mapping",
     "load",
@@ -149,6 +150,25 @@ def _check_broker(url: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class WyomingConfig:
+    """Where Home Assistant finds the recognizer, and who ends an utterance there."""
+
+    port: int = setting(0, "port for Wyoming clients, by convention 10300; 0: none", "--wyoming")
+    host: str = setting("127.0.0.1", "address for them", "--wyoming-host")
+    language: str = setting("en", "language of the model, as they are told", "--wyoming-language")
+    endpointing: Literal["client", "server"] = setting(
+        "client", "who ends an utterance: audio-stop, or our endpoint", "--wyoming-endpointing"
+    )
+    max_audio_s: float = setting(300.0, "audio of one transcription", "--wyoming-max-audio-s")
+    max_connections: int = setting(64, "open connections", "--wyoming-max-connections")
+
+    def __post_init__(self) -> None:
+        _check_range("port", self.port, 0, 65_535)
+        _check_range("max_audio_s", self.max_audio_s, 1.0, 3_600.0)
+        _check_range("max_connections", self.max_connections, 1, 100_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole tree."""
 
@@ -157,6 +177,7 @@ class Config:
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
     mqtt: MqttConfig = MqttConfig()
+    wyoming: WyomingConfig = WyomingConfig()
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> Config:

@@ -1,0 +1,220 @@
+"""The connection to a broker: it is kept up for good, and nobody ever waits for it.
+
+Owns connecting, the status topic with its last will, and three ways out: `keep` (QoS 1, through
+the store on disk), `say` (QoS 0, in order) and `show` (QoS 0, the newest of a topic). Must not
+know: what messages mean.
+
+At its limits: an incoming packet over MAX_PACKET_BYTES is not sent by the broker, more than
+MAX_INCOMING at once are discarded; `say` beyond MAX_SAID drops the oldest. While the broker is
+away, `say` and `show` drop everything and the store fills.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiomqtt import Client, MqttError, ProtocolVersion, Will
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from streamer.edges.mqtt.store import Store, StoreError
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+KEEPALIVE_S = 15  # a broker that is silent for so long counts as gone
+TIMEOUT_S = 10.0  # an acknowledgement that takes longer does too
+GOODBYE_S = 2.0  # for the last status
+MAX_PACKET_BYTES = 1 << 20
+MAX_INCOMING = 4_096
+MAX_SAID = 1_024
+BATCH = 64  # messages read from the store at a time
+
+logger = logging.getLogger(__name__)
+# The library logs peers' faults; what matters of them is logged here.
+library_logger = logging.getLogger(f"{__name__}.library")
+library_logger.setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the broker is and who we are there; the password is in no text of this object."""
+
+    host: str
+    port: int
+    tls: bool = False
+    username: str | None = None
+    password: str | None = None
+
+    def __repr__(self) -> str:
+        return f"mqtt{'s' if self.tls else ''}://{self.host}:{self.port}"
+
+
+class Listener(Protocol):
+    """One who takes messages: the topics it subscribes to, and what to do with each message."""
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """Topic filters."""
+
+    def accept(self, topic: str, payload: bytes) -> None:
+        """Take one message; must not wait, and never raises for what a peer sent."""
+
+
+class Broker:
+    """`run` connects, and connects again, until it is cancelled."""
+
+    def __init__(self, address: Address, store: Store, status_topic: str) -> None:
+        self.listeners: list[Listener] = []  # filled before `run`
+        self._address, self._store, self._status_topic = address, store, status_topic
+        self._is_up = self._is_leaving = self._is_outage_reported = False
+        self._said: deque[tuple[str, str]] = deque(maxlen=MAX_SAID)
+        self._shown: dict[str, str] = {}  # at most one for each topic of a session
+        self._work, self._idle = asyncio.Event(), asyncio.Event()
+        self._tls = ssl.create_default_context() if address.tls else None
+
+    async def keep(self, key: str, topic: str, payload: str) -> None:
+        """Publish for certain, in order, once the broker is there; waits for the disk only."""
+        lost_before = self._store.lost
+        await self._store.put(key, topic, payload)
+        if self._store.lost > lost_before:
+            logger.warning("mqtt: the outbox is full; %d messages lost so far", self._store.lost)
+        self._wake()
+
+    def say(self, topic: str, payload: str) -> None:
+        """Publish now or never."""
+        if self._is_up:
+            self._said.append((topic, payload))
+            self._wake()
+
+    def show(self, topic: str, payload: str) -> None:
+        """Publish when nothing else waits, unless something newer comes for the topic."""
+        if self._is_up:
+            self._shown[topic] = payload
+            self._wake()
+
+    def hide(self, topic: str) -> None:
+        """Forget what is shown and has not gone out."""
+        self._shown.pop(topic, None)
+
+    async def published(self) -> None:
+        """Wait until everything is out; at once when the broker is away."""
+        if self._is_up:
+            await self._idle.wait()
+
+    async def run(self) -> None:
+        """Keep the connection; faults of the broker end up in the log, one line each time."""
+        retry_s = FIRST_RETRY_S
+        while not self._is_leaving:
+            try:
+                async with self._client() as client:
+                    retry_s = FIRST_RETRY_S
+                    await self._converse(client)
+            except* (MqttError, StoreError) as faults:
+                self._report(faults)
+            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+            retry_s = min(2 * retry_s, LAST_RETRY_S)
+
+    def leave(self) -> None:
+        """Say goodbye and end `run`, which may be cancelled then.
+
+        Cancelling alone is not enough: before Python 3.12 `asyncio.wait_for`, which the library
+        uses, may swallow it.
+        """
+        self._is_leaving, self._is_up = True, False
+        self._wake()
+
+    def _client(self) -> Client:
+        will = Will(self._status_topic, _status("offline"), qos=1, retain=True)
+        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        limits.MaximumPacketSize = MAX_PACKET_BYTES
+        return Client(
+            self._address.host,
+            self._address.port,
+            username=self._address.username,
+            password=self._address.password,
+            tls_context=self._tls,
+            protocol=ProtocolVersion.V5,
+            properties=limits,
+            clean_start=True,
+            will=will,
+            timeout=TIMEOUT_S,
+            keepalive=KEEPALIVE_S,
+            max_queued_incoming_messages=MAX_INCOMING,
+            logger=library_logger,
+        )
+
+    async def _converse(self, client: Client) -> None:
+        for listener in self.listeners:
+            for topic in listener.topics:
+                await client.subscribe(topic, qos=1)
+        await client.publish(self._status_topic, _status("online"), qos=1, retain=True)
+        logger.info("mqtt: connected to %r", self._address)
+        self._is_up, self._is_outage_reported = not self._is_leaving, False
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                receiving = tasks.create_task(self._receive(client), name="mqtt receive")
+                await self._send(client)
+                receiving.cancel()
+        finally:
+            self._is_up = False
+            self._said.clear()
+            self._shown.clear()
+            self._idle.set()
+            if self._is_leaving:
+                await self._say_goodbye(client)
+
+    async def _say_goodbye(self, client: Client) -> None:
+        goodbye = _status("offline")
+        with suppress(MqttError):
+            await client.publish(self._status_topic, goodbye, 1, retain=True, timeout=GOODBYE_S)
+
+    async def _receive(self, client: Client) -> None:
+        try:
+            async for message in client.messages:
+                topic, payload = message.topic.value, message.payload
+                assert isinstance(payload, bytes), type(payload)
+                for listener in self.listeners:
+                    if any(message.topic.matches(each) for each in listener.topics):
+                        listener.accept(topic, payload)
+        finally:
+            self._is_up = False
+            self._work.set()
+
+    async def _send(self, client: Client) -> None:
+        while self._is_up:
+            self._work.clear()
+            if self._said:
+                await client.publish(*self._said.popleft())
+            elif self._store.count:
+                for kept in await self._store.head(BATCH):
+                    await client.publish(kept.topic, kept.payload, qos=1)
+                    await self._store.remove(kept)
+            elif self._shown:
+                topic = next(iter(self._shown))
+                await client.publish(topic, self._shown.pop(topic))
+            else:
+                self._idle.set()
+                await self._work.wait()
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._work.set()
+
+    def _report(self, faults: ExceptionGroup[MqttError | StoreError]) -> None:
+        """Say why the connection is lost or not to be had, once for each outage."""
+        fault: Exception = faults
+        while isinstance(fault, ExceptionGroup):
+            fault = fault.exceptions[0]
+        if not self._is_outage_reported:
+            self._is_outage_reported = True
+            logger.warning("mqtt: %r: %s; finals are kept, trying on", self._address, fault)
+
+
+def _status(state: str) -> str:
+    return json.dumps({"status": state})

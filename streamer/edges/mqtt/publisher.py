@@ -1,0 +1,81 @@
+"""Every session's events, as JSON under `PREFIX/out/NAME/…`.
+
+Owns the topics and payloads that docs/mqtt.md describes, and which of the broker's ways out each
+event takes. Must not know: where a session's audio comes from.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+
+from streamer import messages
+from streamer.edges.mqtt.broker import Broker
+from streamer.edges.mqtt.store import StoreError
+from streamer.engine.engine import Engine, Opened
+from streamer.engine.session import SessionError
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Publishes all sessions that are opened from its making on, each in a task of `tasks`."""
+
+    def __init__(self, engine: Engine, broker: Broker, prefix: str) -> None:
+        self._broker, self._prefix = broker, prefix
+        self._opened = engine.watch()
+        self._publishing: set[asyncio.Task[None]] = set()
+
+    async def run(self, tasks: asyncio.TaskGroup) -> None:
+        """Take new sessions until cancelled; those taken go on in `tasks` to their own end."""
+        while True:
+            opened = await self._opened.get()
+            each = tasks.create_task(self._publish(opened), name=f"mqtt publish {opened.name}")
+            self._publishing.add(each)
+            each.add_done_callback(self._publishing.discard)
+
+    async def finished(self) -> None:
+        """Wait until the sessions taken so far have come to their end."""
+        while self._publishing:
+            await asyncio.wait(self._publishing)
+
+    async def _publish(self, opened: Opened) -> None:
+        """One session: finals and what follows from them are kept, the rest is for the moment."""
+        session, number = secrets.token_hex(8), 0
+        place = f"{self._prefix}/out/{opened.name or session}"
+        try:
+            async for event in opened.events:
+                body = {**_body(event), "session": session}
+                topic = f"{place}/{body['type']}"
+                match event:
+                    case messages.Partial():
+                        self._broker.show(topic, _json(body))
+                    case messages.SpeechStart():
+                        self._broker.say(topic, _json(body))
+                    case _:
+                        self._broker.hide(f"{place}/partial")
+                        key, number = f"{session}/{number}", number + 1
+                        await self._keep(key, topic, _json({**body, "key": key}))
+        except SessionError as failure:
+            logger.info("mqtt: session %s ended early: %s", session, failure.code)
+            text = "the session ended before all of it was recognised"
+            error = messages.Error(failure.code, text, fatal=True)
+            self._broker.hide(f"{place}/partial")
+            self._broker.say(f"{place}/error", _json({**_body(error), "session": session}))
+
+    async def _keep(self, key: str, topic: str, payload: str) -> None:
+        try:
+            await self._broker.keep(key, topic, payload)
+        except StoreError as fault:
+            logger.error("mqtt: an event is lost: %s", fault)
+
+
+def _body(message: messages.ServerMessage) -> dict[str, object]:
+    """The object of the websocket protocol; only finals tell of their words."""
+    words = isinstance(message, messages.Final)
+    body: dict[str, object] = json.loads(messages.encode(message, words=words))
+    return body
+
+
+def _json(body: dict[str, object]) -> str:
+    return json.dumps(body, separators=(",", ":"))

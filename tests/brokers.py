@@ -1,0 +1,172 @@
+"""A real Mosquitto, and a line to it that a test can cut and hold."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import aiomqtt
+
+CONFIG = """
+listener {port} 127.0.0.1
+allow_anonymous {anonymous}
+connection_messages false
+log_dest stderr
+user {user}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """A broker on a port of its own that remembers nothing: what it had when killed is gone."""
+
+    def __init__(self, folder: Path, passwords: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self._folder = folder
+        config = CONFIG.format(
+            port=self.port, anonymous="false" if passwords else "true", user=os.environ.get("USER")
+        ).replace("user None", "user root" if os.getuid() == 0 else "")
+        for user, password in (passwords or {}).items():
+            users = folder / "users"
+            new = [] if users.exists() else ["-c"]
+            subprocess.run(["mosquitto_passwd", *new, "-b", users, user, password], check=True)
+            config += f"password_file {users}\n"
+        (folder / "mosquitto.conf").write_text(config)
+
+    async def start(self) -> Self:
+        command = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert command is not None, "the tests need the Debian package mosquitto"
+        config = str(self._folder / "mosquitto.conf")
+        self._process = await asyncio.create_subprocess_exec(
+            command, "-c", config, stderr=subprocess.PIPE
+        )
+        assert self._process.stderr is not None
+        said = b""
+        while b"running" not in said:
+            line = await self._process.stderr.readline()
+            said += line
+            assert line, said.decode()
+        return self
+
+    async def kill(self) -> None:
+        """As a power cut would."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    def hold(self) -> None:
+        """It stops answering, and its connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def mosquitto(passwords: dict[str, str] | None = None) -> AsyncIterator[Mosquitto]:
+    with tempfile.TemporaryDirectory() as folder:
+        broker = await Mosquitto(Path(folder), passwords).start()
+        try:
+            yield broker
+        finally:
+            await broker.kill()
+
+
+class Line:
+    """A port that leads to another one, from `open` to `cut`; may be opened again."""
+
+    def __init__(self, to_port: int) -> None:
+        self.port, self._to_port = free_port(), to_port
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._server.wait_closed()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(_copy(source, sink), name="line")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await source.read(4096):
+            sink.write(data)
+            await sink.drain()
+    sink.close()
+
+
+@asynccontextmanager
+async def line(to_port: int) -> AsyncIterator[Line]:
+    joined = Line(to_port)
+    await joined.open()
+    try:
+        yield joined
+    finally:
+        await joined.cut()
+
+
+class Heard:
+    """What a subscriber hears; `until` waits for it."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self.client = client
+        self.messages: list[aiomqtt.Message] = []
+
+    async def until(self, *topics: str) -> Any:
+        """Hear on until a message of the last topic comes behind those of the first ones."""
+        for topic in topics:
+            body = await self._next(topic)
+        return body
+
+    async def _next(self, topic: str) -> Any:
+        async for message in self.client.messages:
+            self.messages.append(message)
+            if message.topic.matches(topic):
+                assert isinstance(message.payload, bytes)
+                return json.loads(message.payload)
+        raise AssertionError("the iteration ends by an exception only")
+
+    def bodies(self, topic: str) -> list[Any]:
+        """What was heard under a topic so far."""
+        return [
+            json.loads(each.payload)
+            for each in self.messages
+            if each.topic.matches(topic) and isinstance(each.payload, bytes)
+        ]
+
+
+@asynccontextmanager
+async def subscriber(port: int, *topics: str, **settings: Any) -> AsyncIterator[Heard]:
+    async with aiomqtt.Client("127.0.0.1", port, **settings) as client:
+        for topic in topics:
+            await client.subscribe(topic, qos=1)
+        yield Heard(client)
