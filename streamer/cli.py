@@ -19,6 +19,7 @@ from typing import Any
 from streamer import __version__, config, messages
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, captions, microphone, terminal, websocket
+from streamer.evaluation import command as evaluation
 
 LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
 
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
     sections = ("model", "endpoint", "engine", "server")
     command("serve", _serve, "serve the websocket protocol", *sections)
+    evaluation.add_command(command)
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")
     return parser

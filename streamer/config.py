@@ -8,7 +8,7 @@ what the settings do. Each object of the house receives its own section only.
 import argparse
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -246,10 +246,13 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
         raise ConfigError(f"{name}: expected a smaller number") from error
 
 
-def add_flags(parser: argparse.ArgumentParser, *sections: str) -> None:
+def add_flags(
+    parser: argparse.ArgumentParser, *sections: str, repeated: Collection[str] = ()
+) -> None:
     """Give the parser one option for each setting of the sections, absent unless typed.
 
-    The parsed name is "section.key", as `load` takes it.
+    The parsed name is "section.key", as `load` takes it; those in `repeated` may be typed several
+    times and give a list, which `load` does not take.
     """
     for section in sections:
         cls = get_type_hints(Config)[section]
@@ -260,6 +263,7 @@ def add_flags(parser: argparse.ArgumentParser, *sections: str) -> None:
             group.add_argument(
                 each.metadata.get("flag") or f"--{each.name.replace('_', '-')}",
                 dest=f"{section}.{each.name}",
+                action="append" if f"{section}.{each.name}" in repeated else "store",
                 default=argparse.SUPPRESS,
                 type=str if many or get_origin(hint) is Literal else hint,
                 choices=get_args(hint) if get_origin(hint) is Literal else None,

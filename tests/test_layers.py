@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # What each part of the house may import besides itself and the standard library. The longest
-# matching name counts. The composition roots (cli, and the library's own api) may import all.
+# matching name counts. The composition roots (cli, evaluate's command, the library's api) may
+# import all.
 ALLOWED = {
     "streamer": (),
     "streamer.core": ("numpy",),
@@ -32,6 +33,22 @@ ALLOWED = {
         "streamer.messages",
         "streamer.config",
     ),
+    "streamer.evaluation": (
+        "numpy",
+        "jiwer",
+        "streamer.audio",
+        "streamer.config",
+        "streamer.core",
+        "streamer.edges.audio_file",
+    ),
+    "streamer.evaluation.plots": (
+        "numpy",
+        "matplotlib",
+        "streamer.audio",
+        "streamer.core",
+        "streamer.evaluation.measures",
+        "streamer.evaluation.offline",
+    ),
     "models": ("torch", "numpy", "safetensors", "huggingface_hub", "soundfile", "soxr", "tqdm"),
     "clients": (
         "numpy",
@@ -44,8 +61,9 @@ ALLOWED = {
         "streamer.edges",
     ),
 }
-ROOTS = {"streamer.cli", "streamer.api", "streamer.__main__"}
-WHOLE = {"models", "clients", "streamer.core", "streamer.engine"}  # import freely within
+ROOTS = {"streamer.cli", "streamer.api", "streamer.evaluation.command", "streamer.__main__"}
+# Import freely within:
+WHOLE = {"models", "clients", "streamer.core", "streamer.engine", "streamer.evaluation"}
 FORBIDDEN = {  # of the standard library: no input or output, no clock, no tasks
     "streamer.core": {
         "asyncio",
@@ -136,6 +154,16 @@ def test_nobody_imports_a_composition_root():
         tree = ast.parse(MODULES[name].read_text())
         roots = {"streamer.cli", "streamer.api"} & set(imports(tree, only_at_import=False))
         assert not roots or is_part(name, "clients"), (name, roots)
+
+
+def test_only_the_command_line_imports_the_evaluation():
+    importers = {
+        name
+        for name, path in MODULES.items()
+        for target in imports(ast.parse(path.read_text()), only_at_import=False)
+        if is_part(target, "streamer.evaluation") and not is_part(name, "streamer.evaluation")
+    }
+    assert importers == {"streamer.cli"}
 
 
 def test_only_the_runner_imports_torch_in_streamer():

@@ -1,0 +1,242 @@
+"""`streamer evaluate`: its options, and how its parts are put together.
+
+Owns the command's options, its progress bar and what is written where. It is a composition root
+beside `streamer.cli` and `streamer.api`: it alone of this package knows how a model is built.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer import __version__, config
+from streamer.config import Config, ConfigError, ModelConfig
+from streamer.evaluation.normalization import DESCRIPTIONS, NORMALIZATIONS, Normalize
+
+if TYPE_CHECKING:
+    from streamer.engine.runner import ModelRunner
+    from streamer.evaluation.experiment import Item
+    from streamer.evaluation.manifest import Recording
+    from streamer.evaluation.results import Results
+
+REPEATED = {"model.mode", "model.preset"}
+PACKAGES = ("jiwer", "matplotlib")
+
+
+def add_command(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `evaluate` to the commands; `command(name, run, text)` makes its parser."""
+    text = "measure a model: error rates, latency, flicker; table, JSON, report"
+    add_arguments(command("evaluate", run, text))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give the parser the options of `streamer evaluate`."""
+    parser.add_argument(
+        "manifests",
+        nargs="*",
+        type=Path,
+        metavar="MANIFEST",
+        help="TSV with a header (id, path, text; perhaps speaker, source), JSON lines with the "
+        "same keys, or the table of a packed shard",
+    )
+    add = parser.add_argument
+    add(
+        "--noise",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="MANIFEST",
+        help="recordings without speech: spurious words are counted",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="only recordings with TEXT in their path; may be repeated",
+    )
+    add(
+        "--leave-out",
+        action="append",
+        default=[],
+        metavar="PREFIX",
+        help="no recordings whose id begins with PREFIX; may be repeated",
+    )
+    add("--limit", type=_count, metavar="N", help="only the first N recordings")
+    add(
+        "--normalize",
+        choices=tuple(NORMALIZATIONS),
+        default="basic",
+        help=f"of texts before they are compared (default: basic: {DESCRIPTIONS['basic']})",
+    )
+    add(
+        "--batch",
+        type=_count,
+        default=32,
+        metavar="N",
+        help="streams side by side (default: 32); changes the computing time only",
+    )
+    add("--json", type=Path, metavar="FILE", help="write all figures and texts")
+    add("--html", type=Path, metavar="FILE", help="write a report with plots")
+    add("--config", type=Path, metavar="FILE", help="settings, in TOML")
+    config.add_flags(parser, "model", "endpoint", repeated=REPEATED)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, write what was asked for; returns the exit status.
+
+    Raises ConfigError or AudioFileError, in one sentence for the user.
+    """
+    _check_packages()
+    _check_folders(arguments.json, arguments.html)
+    settings, geometries = _settings(arguments)
+    recordings = _recordings(arguments)
+    from streamer import api
+    from streamer.evaluation import table
+    from streamer.evaluation.experiment import Experiment
+    from streamer.evaluation.results import Results, summarize
+
+    items = _items(recordings, NORMALIZATIONS[arguments.normalize])
+    acoustic = api.load_acoustic(settings.model)
+    whole = api.build_runner(acoustic, geometries[0])
+    about = _about(arguments, settings, whole, recordings, items)
+    with _progress((1 + len(geometries)) * sum(item.duration_s for item in items)) as progress:
+        normalize = NORMALIZATIONS[arguments.normalize]
+        experiment = Experiment(items, normalize, settings.endpoint, arguments.batch, progress)
+        conditions = [experiment.offline(whole)]
+        for each in geometries:
+            build = partial(api.build_runner, acoustic, each)
+            conditions.append(experiment.streamed(f"{each.mode} {each.preset}", build))
+    figures = [summarize(each, experiment.items) for each in conditions]
+    results = Results(about, experiment.items, conditions, figures)
+    print("\n".join(f"{key}: {value}" for key, value in about.items()))
+    print(f"\n{table.as_text(table.rows(results))}", flush=True)
+    _write(arguments, results, whole)
+    return 0
+
+
+def _check_packages() -> None:
+    for name in PACKAGES:
+        if find_spec(name) is None:
+            raise ConfigError(f"evaluate needs the package {name}: pip install -e '.[evaluate]'")
+
+
+def _check_folders(*paths: Path | None) -> None:
+    """Before the work, not behind it."""
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def _settings(arguments: argparse.Namespace) -> tuple[Config, list[ModelConfig]]:
+    """The settings, and the model's under every mode and preset asked for."""
+    flags = {key: value for key, value in vars(arguments).items() if "." in key}
+    typed = {key: flags.pop(key, None) for key in REPEATED}
+    settings = config.load(arguments.config, flags)
+    modes = typed["model.mode"] or [settings.model.mode]
+    presets = typed["model.preset"] or [settings.model.preset]
+    chosen = dict.fromkeys(product(modes, presets))
+    return settings, [replace(settings.model, mode=mode, preset=preset) for mode, preset in chosen]
+
+
+def _recordings(arguments: argparse.Namespace) -> "list[Recording]":
+    from streamer.evaluation import manifest
+
+    if not (arguments.manifests or arguments.noise):
+        raise ConfigError("evaluate needs a MANIFEST, or --noise MANIFEST")
+    try:
+        found = [each for path in arguments.manifests for each in manifest.read(path)]
+        for path in arguments.noise:
+            found += manifest.read(path, speech=False)
+        return manifest.select(found, arguments.only, arguments.leave_out, arguments.limit)
+    except manifest.ManifestError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _items(recordings: "Sequence[Recording]", normalize: Normalize) -> "list[Item]":
+    """The recordings with lengths and references, without those of which no text is left."""
+    from streamer.evaluation.experiment import Item
+    from streamer.evaluation.offline import LONGEST_RECORDING_S
+
+    items = []
+    for each in recordings:
+        reference, duration_s = tuple(normalize(each.text).split()), each.duration_s()
+        if duration_s > LONGEST_RECORDING_S:
+            raise ConfigError(
+                f"{each.id} has {duration_s:.0f} s; evaluate takes recordings up to "
+                f"{LONGEST_RECORDING_S:.0f} s: cut it at pauses"
+            )
+        if reference or not each.text.strip():
+            items.append(Item(each, duration_s, reference))
+    if not items:
+        raise ConfigError("nothing is left of any text behind --normalize")
+    return items
+
+
+def _about(
+    arguments: argparse.Namespace,
+    settings: Config,
+    whole: "ModelRunner",
+    recordings: "Sequence[Recording]",
+    items: "Sequence[Item]",
+) -> dict[str, str]:
+    """What is measured, how and where."""
+    minutes = sum(item.duration_s for item in items) / 60
+    words = sum(len(item.reference) for item in items)
+    skipped = len(recordings) - len(items)
+    left_out = f"; {skipped} left out, since normalisation leaves no text" if skipped else ""
+    return {
+        "model": settings.model.name,
+        "recordings": f"{len(items)}, {minutes:.1f} min, {words} words{left_out}",
+        "normalisation": f"{arguments.normalize} ({DESCRIPTIONS[arguments.normalize]})",
+        "computed": f"{whole.device}, {str(whole.dtype).removeprefix('torch.')}, "
+        f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "date": f"{date.today().isoformat()}, streamer {__version__}",
+    }
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def _progress(total_s: float) -> Iterator[Callable[[float], object]]:
+    """A bar on stderr when that is a terminal; takes seconds of audio that are done."""
+    from tqdm import tqdm
+
+    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} s of audio [{elapsed}<{remaining}]"
+    with tqdm(total=total_s, bar_format=form, leave=False, disable=None) as bar:
+        yield bar.update
+
+
+def _write(arguments: argparse.Namespace, results: "Results", whole: "ModelRunner") -> None:
+    try:
+        if arguments.json is not None:
+            text = json.dumps(results.to_json(), ensure_ascii=False, indent=1)
+            arguments.json.write_text(text + "\n", encoding="utf-8")
+        if arguments.html is not None:
+            from streamer.evaluation import report
+
+            arguments.html.write_text(report.page(results, whole), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -1,0 +1,188 @@
+"""The same recordings heard under several conditions: offline, and streamed by mode and preset.
+
+Owns what is kept of each recording under each condition, and the batches. Must not know: how a
+model is built, how results are shown.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamer.core.endpoint import EndpointRules
+from streamer.core.recognizer import Model
+from streamer.evaluation import measures, offline, simulation
+from streamer.evaluation.manifest import Recording
+from streamer.evaluation.measures import Edits, Timeline
+from streamer.evaluation.normalization import Normalize
+from streamer.evaluation.offline import OfflineModel, Times
+from streamer.evaluation.simulation import Pace, Progress
+
+if TYPE_CHECKING:
+    from jiwer import AlignmentChunk
+
+BATCH_AUDIO_S = 320.0  # of one offline pass, padding included
+PACE_AUDIO_S = 20.0  # for which a single stream is timed
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A recording, how long it is, and what is said in it, normalised."""
+
+    recording: Recording
+    duration_s: float
+    reference: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One recording under one condition; the latencies are empty for offline."""
+
+    words: tuple[str, ...]
+    right: tuple[bool, ...]  # whether each word equals its reference word
+    confidences: tuple[float, ...]
+    chunks: "tuple[AlignmentChunk, ...]"  # of words; empty without a reference
+    word_edits: Edits
+    character_edits: Edits
+    first_token_s: float | None = None
+    final_s: float | None = None
+    emission_s: tuple[float, ...] = ()
+    commit_s: tuple[float, ...] = ()
+    unstable_words: int = 0
+    erased_words: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Every item's outcome, in the items' order, and what it took."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+    computing_s: float  # in batches
+    streams: int  # side by side
+    latency_s: float | None = None  # of the algorithm; None offline
+    pace: Pace | None = None  # of one stream alone
+
+
+class Experiment:
+    """Recordings heard again and again.
+
+    `batch` is the number of streams side by side; `progress` takes seconds of audio that are done.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        normalize: Normalize,
+        rules: EndpointRules,
+        batch: int,
+        progress: Progress,
+    ) -> None:
+        self.items = sorted(items, key=lambda item: -item.duration_s)  # even batches
+        self._recordings = [item.recording for item in self.items]
+        self._normalize = normalize
+        self._rules = rules
+        self._batch = batch
+        self._progress = progress
+        self._times: list[tuple[Times | None, ...]] = []  # of each item's reference words
+
+    def offline(self, model: OfflineModel) -> Condition:
+        """Every recording at once with full context; comes first, since it gives word times."""
+        seen: list[Timeline] = []
+        self._times, began = [], time.perf_counter()
+        for group in batches(self.items, self._batch):
+            samples = [item.recording.samples() for item in group]
+            for heard in offline.transcribe(model, samples, [item.reference for item in group]):
+                spoken = measures.normalized(heard.words, self._normalize)
+                seen.append(Timeline([text for text, _ in spoken], [value for _, value in spoken]))
+                self._times.append(heard.reference_times)
+            self._progress(sum(item.duration_s for item in group))
+        computing_s = time.perf_counter() - began
+        streams = min(self._batch, len(self.items))
+        return Condition("offline", judge(self.items, seen, self._times), computing_s, streams)
+
+    def streamed(self, name: str, build: Callable[[int], Model]) -> Condition:
+        """Every recording as a live stream; `build` makes the model for a number of slots."""
+        assert len(self._times) == len(self.items), "the offline pass comes first"
+        alone = simulation.pace(build(1), self._recordings, self._rules, PACE_AUDIO_S)
+        model = build(min(self._batch, len(self.items)))
+        began = time.perf_counter()
+        events = simulation.simulate(model, self._recordings, self._rules, self._progress)
+        computing_s = time.perf_counter() - began
+        seen = [measures.timeline(each, self._normalize) for each in events]
+        outcomes = judge(self.items, seen, self._times)
+        latency_s = model.context.latency_s(model.grid)
+        return Condition(name, outcomes, computing_s, model.slots, latency_s, alone)
+
+
+def batches(items: Sequence[Item], largest: int) -> Iterator[list[Item]]:
+    """Neighbours together, longest first: at most `largest`, padded to about BATCH_AUDIO_S."""
+    group: list[Item] = []
+    for item in items:
+        padded_s = (len(group) + 1) * group[0].duration_s if group else 0.0
+        if len(group) == largest or padded_s > BATCH_AUDIO_S:
+            yield group
+            group = []
+        group.append(item)
+    yield group
+
+
+def judge(
+    items: Sequence[Item], seen: Sequence[Timeline], times: Sequence[tuple[Times | None, ...]]
+) -> tuple[Outcome, ...]:
+    """Compare what was heard with the references; an item without one has insertions only."""
+    spoken = [index for index, item in enumerate(items) if item.reference]
+    references = [" ".join(items[index].reference) for index in spoken]
+    hypotheses = [" ".join(seen[index].words) for index in spoken]
+    words = dict(zip(spoken, measures.compare_words(references, hypotheses), strict=True))
+    letters = dict(zip(spoken, measures.compare_characters(references, hypotheses), strict=True))
+    return tuple(
+        _outcome(each, times[index], words[index], letters[index])
+        if index in words
+        else _noise_outcome(each)
+        for index, each in enumerate(seen)
+    )
+
+
+def _noise_outcome(seen: Timeline) -> Outcome:
+    return Outcome(
+        words=tuple(seen.words),
+        right=(False,) * len(seen.words),
+        confidences=tuple(seen.confidences),
+        chunks=(),
+        word_edits=Edits(insertions=len(seen.words)),
+        character_edits=Edits(insertions=len(" ".join(seen.words))),
+        unstable_words=seen.unstable_words,
+        erased_words=seen.erased_words,
+    )
+
+
+def _outcome(
+    seen: Timeline,
+    times: Sequence[Times | None],
+    words: "Sequence[AlignmentChunk]",
+    letters: "Sequence[AlignmentChunk]",
+) -> Outcome:
+    pairs = measures.matches(words)
+    right = {heard for _, heard in pairs}
+    timed = [(times[said], heard) for said, heard in pairs] if seen.shown_s else []
+    ends = [(span[1], heard) for span, heard in timed if span is not None]
+    first, last = (times[0], times[-1]) if times else (None, None)
+    return Outcome(
+        words=tuple(seen.words),
+        right=tuple(index in right for index in range(len(seen.words))),
+        confidences=tuple(seen.confidences),
+        chunks=tuple(words),
+        word_edits=measures.count_edits(words),
+        character_edits=measures.count_edits(letters),
+        first_token_s=_difference(seen.first_shown_s, first and first[0]),
+        final_s=_difference(seen.final_s, last and last[1]),
+        emission_s=tuple(seen.shown_s[heard] - end_s for end_s, heard in ends),
+        commit_s=tuple(seen.committed_s[heard] - end_s for end_s, heard in ends),
+        unstable_words=seen.unstable_words,
+        erased_words=seen.erased_words,
+    )
+
+
+def _difference(late_s: float | None, early_s: float | None) -> float | None:
+    return None if late_s is None or early_s is None else late_s - early_s

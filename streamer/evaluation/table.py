@@ -1,0 +1,126 @@
+"""The figures as one table of text: a line for each figure, a column for each condition.
+
+Owns labels, units and layout of the terminal's table, which the report shows as well.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from streamer.evaluation.measures import Edits, Spread
+from streamer.evaluation.results import Errors, Figures, Results
+
+NOTHING = "–"
+LABEL_WIDTH = 34
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure under every condition; without cells, a heading."""
+
+    label: str
+    cells: tuple[str, ...] = ()
+
+
+def rows(results: Results) -> list[Row]:
+    """All lines of the table."""
+    figures = results.figures
+    found = [Row("", tuple(each.name for each in figures))]
+
+    def add(label: str, cell: Callable[[Figures], str]) -> None:
+        cells = tuple(cell(each) for each in figures)
+        if set(cells) != {NOTHING}:
+            found.append(Row(label, cells))
+
+    if any(each.errors.words.length for each in figures):
+        add("WER %", lambda each: percent(each.errors.words.rate))
+        add("  substituted / deleted / inserted", lambda each: edits(each.errors.words))
+        add("CER %", lambda each: percent(each.errors.characters.rate))
+        add("  substituted / deleted / inserted", lambda each: edits(each.errors.characters))
+    add("spurious words per minute", lambda each: number(each.spurious_words_per_min, 2))
+    add("calibration error (ECE)", lambda each: number(each.calibration_error, 3))
+    _add_live_rows(add)
+    add(
+        "real-time factor, one stream",
+        lambda each: number(each.computing.alone_real_time_factor, 3),
+    )
+    add("  step p50 / p95 ms", lambda each: milliseconds(each.computing.alone_step_s))
+    streams = {each.computing.streams for each in figures}
+    add(
+        f"real-time factor, {'/'.join(map(str, sorted(streams)))} side by side",
+        lambda each: number(each.computing.real_time_factor, 3),
+    )
+    return found + list(_group_rows("source", [each.by_source for each in figures]))
+
+
+def _add_live_rows(add: Callable[[str, Callable[[Figures], str]], None]) -> None:
+    """What only live streams have."""
+
+    def latency(each: Figures, name: str) -> str:
+        return milliseconds(getattr(each.latency, name, None))
+
+    def flicker(each: Figures, name: str) -> str:
+        return number(getattr(each.flicker, name, None), 3)
+
+    add(
+        "latency of the algorithm ms",
+        lambda each: number(1000 * each.latency.algorithm_s if each.latency else None, 0),
+    )
+    add("first token p50 / p95 ms", lambda each: latency(each, "first_token_s"))
+    add("emission p50 / p95 ms", lambda each: latency(each, "emission_s"))
+    add("commit p50 / p95 ms", lambda each: latency(each, "commit_s"))
+    add("final p50 / p95 ms", lambda each: latency(each, "final_s"))
+    add("unstable word ratio", lambda each: flicker(each, "unstable_word_ratio"))
+    add("normalised erasure", lambda each: flicker(each, "normalized_erasure"))
+
+
+def _group_rows(name: str, groups: Sequence[dict[str, Errors]]) -> Iterator[Row]:
+    if not groups or not groups[0]:
+        return
+    yield Row(f"WER / CER % by {name} (words)")
+    for each, errors in groups[0].items():
+        label = f"{shortened(each, LABEL_WIDTH - 10)} ({errors.words.length})"
+        cells = [
+            f"{percent(group[each].words.rate)} / {percent(group[each].characters.rate)}"
+            for group in groups
+        ]
+        yield Row(f"  {label}", tuple(cells))
+
+
+def as_text(found: Sequence[Row]) -> str:
+    """Aligned columns, labels to the left and cells to the right."""
+    labels = max(len(row.label) for row in found)
+    columns = zip(*(row.cells for row in found if row.cells), strict=True)
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        row.label.ljust(labels)
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(row.cells, widths, strict=False))
+        for row in found
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def percent(rate: float | None) -> str:
+    """One digit behind the point."""
+    return NOTHING if rate is None else f"{100 * rate:.1f}"
+
+
+def number(value: float | None, digits: int) -> str:
+    """With so many digits behind the point."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def milliseconds(spread: Spread | None) -> str:
+    """Median and 95th percentile."""
+    if spread is None:
+        return NOTHING
+    return f"{1000 * spread.p50:.0f} / {1000 * spread.p95:.0f}"
+
+
+def edits(counts: Edits) -> str:
+    """Substitutions, deletions, insertions."""
+    return f"{counts.substitutions} / {counts.deletions} / {counts.insertions}"
+
+
+def shortened(text: str, longest: int) -> str:
+    """At most `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
