@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from streamer import __version__, config, messages
+from streamer import __version__, config, messages, serving
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, captions, microphone, terminal, websocket
 from streamer.evaluation import command as evaluation
@@ -83,8 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     listen = command("listen", _listen, "live captions of a microphone", "model", "endpoint")
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
-    sections = ("model", "endpoint", "engine", "server")
-    command("serve", _serve, "serve the websocket protocol", *sections)
+    sections = ("model", "endpoint", "engine", "server", "mqtt", "wyoming")
+    command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")
@@ -230,25 +230,14 @@ async def _serve_until_told(settings: config.Config) -> int:
     """Serve until SIGTERM or Ctrl-C, then let the sessions finish."""
     from streamer import api
 
-    told, server = asyncio.Event(), settings.server
-    if not websocket.is_loopback(server.host):
-        print(
-            f"streamer: warning: {server.host} can be reached from other machines, "
-            "and there is no authentication yet: anyone who reaches it can use it",
-            file=sys.stderr,
-        )
+    told = asyncio.Event()
+    serving.warn_of_open_hosts(settings)
     model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
     latency_ms = round(model.context.latency_s(model.grid) * 1000)
     about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
     with _on_signals(told.set):
-        async with (
-            api.build_engine(model, settings.engine) as engine,
-            websocket.WebSocketServer(engine, settings.endpoint, server, about) as listening,
-        ):
-            host = f"[{server.host}]" if ":" in server.host else server.host
-            address = f"ws://{host}:{listening.port}/v1/stream"
-            print(f"serving {about.name} (latency {latency_ms} ms) at {address}", flush=True)
-            await told.wait()
+        async with api.build_engine(model, settings.engine) as engine:
+            await serving.serve(engine, settings, about, told)
     return 0
 
 

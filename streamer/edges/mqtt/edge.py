@@ -34,7 +34,7 @@ class MqttEdge:
 
     def __init__(self, engine: Engine, endpoint: EndpointRules, config: MqttConfig) -> None:
         self._engine, self._endpoint, self._config = engine, endpoint, config
-        self._address = address(config)
+        self.address = address(config)
         self._store = Store(Path(config.outbox).expanduser(), config.max_outbox_messages)
 
     async def __aenter__(self) -> Self:
@@ -44,7 +44,7 @@ class MqttEdge:
         except StoreError as error:
             raise ConfigError(str(error)) from error
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        broker = Broker(self._address, self._store, f"{config.topic}/status")
+        broker = Broker(self.address, self._store, f"{config.topic}/status")
         self._broker, self._publisher = broker, Publisher(self._engine, broker, config.topic)
         self._audio_in = AudioIn(
             self._engine,
