@@ -36,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "streamer",  # the same figures give the same file
 }
 MOST_GROUPS = 30
+DPI = 80
 FFT_SAMPLES = 512
 FFT_HOP_SAMPLES = 160
 DYNAMIC_RANGE_DB = 70
@@ -53,7 +54,7 @@ def _uri(figure: "Figure", kind: str) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a text the font cannot write
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, metadata=metadata, dpi=100)
+        figure.savefig(buffer, format=kind, metadata=metadata, dpi=DPI)
     form = "image/svg+xml" if kind == "svg" else "image/png"
     return f"data:{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
@@ -115,6 +116,10 @@ def distributions(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
                     share = np.arange(1, len(ordered) + 1) / len(ordered)
                     color = COLORS[index % len(COLORS)]
                     axes.step(ordered, share, where="post", color=color, label=name)
+            every = [1000 * value for values in lines.values() for value in values]
+            low, high = np.percentile(every, (0.5, 99)) if every else (0, 0)
+            if low < high:  # else a few words that are aligned badly would set the scale
+                axes.set_xlim(low, high)
             axes.set_title(title)
             axes.set_xlabel("ms of audio")
             axes.set_ylim(0, 1)
@@ -158,7 +163,7 @@ def utterance(shown: Utterance) -> str:
 
     duration_s = len(shown.samples) / SAMPLE_RATE
     with rc_context(STYLE | {"axes.grid": False, "font.size": 8}):
-        figure = _figure(min(40.0, max(9.0, 1.6 * duration_s)), 2.8)
+        figure = _figure(min(26.0, max(11.0, 1.6 * duration_s)), 2.8)
         axes = figure.add_subplot()
         low, extent = -DYNAMIC_RANGE_DB, (0, duration_s, 0, SAMPLE_RATE / 2000)
         level = spectrogram(shown.samples)

@@ -10,7 +10,7 @@ from streamer.evaluation.measures import Edits, Spread
 from streamer.evaluation.results import Errors, Figures, Results
 
 NOTHING = "–"
-LABEL_WIDTH = 34
+LABEL_WIDTH = 50
 
 
 @dataclass(frozen=True, slots=True)
