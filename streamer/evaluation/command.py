@@ -205,7 +205,7 @@ def _about(
         "recordings": f"{len(items)}, {minutes:.1f} min, {words} words{left_out}",
         "normalisation": f"{arguments.normalize} ({DESCRIPTIONS[arguments.normalize]})",
         "computed": f"{whole.device}, {str(whole.dtype).removeprefix('torch.')}, "
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        f"{_processor()}, cores: {len(os.sched_getaffinity(0))}",
         "date": f"{date.today().isoformat()}, streamer {__version__}",
     }
 
