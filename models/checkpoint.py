@@ -48,7 +48,7 @@ def load(name: str) -> AcousticModel:
         CheckpointError: there is no such checkpoint, or it is not one that this engine can run.
     """
     folder = find(name)
-    preprocessor = _check_files(folder)
+    preprocessor = _check_files(folder, "vocab.json")
     values = _read_json(folder / "config.json")
     _check_architecture(folder, values)
     ids, tokenizer = _read_json(folder / "vocab.json"), folder / "tokenizer_config.json"
@@ -59,15 +59,57 @@ def load(name: str) -> AcousticModel:
         features = feature_config(_read_json(preprocessor))
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+    _check_sizes(folder, config, features)
+    with torch.device("meta"):
+        model = Wav2Vec2BertForCTC(config)
+    _assign(folder, model, _read_weights(folder))
+    return AcousticModel(Path(name).name, model, features, labels).eval()
+
+
+def has_ctc_head(name: str) -> bool:
+    """Whether a checkpoint is one that ``load`` takes, or an encoder for ``load_encoder``."""
+    values = _read_json(find(name) / "config.json")
+    return "Wav2Vec2BertModel" not in (values.get("architectures") or [])
+
+
+def load_encoder(name: str, vocabulary: Vocabulary, *, adapter: bool = False) -> AcousticModel:
+    """A ``Wav2Vec2BertModel``, as pre-training leaves it, with a new CTC head for ``vocabulary``.
+
+    With ``adapter`` and where the checkpoint has none, a new adapter layer comes between them (half
+    as many outputs), as in the Hugging Face guide. What is new is drawn from torch's generator.
+
+    Raises:
+        CheckpointError: as ``load``.
+    """
+    folder = find(name)
+    preprocessor = _check_files(folder)
+    values = _read_json(folder / "config.json")
+    _check_kind(folder, values)
+    values |= {"vocab_size": len(vocabulary.tokens), "pad_token_id": vocabulary.blank}
+    added = adapter and not values.get("add_adapter")
+    values |= {"add_adapter": True} if added else {}
+    try:
+        config = EncoderConfig.from_json(values)
+        features = feature_config(_read_json(preprocessor))
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    _check_sizes(folder, config, features)
+    model = Wav2Vec2BertForCTC(config)
+    torch.nn.init.normal_(model.lm_head.weight, std=0.02)
+    torch.nn.init.zeros_(model.lm_head.bias)
+    weights = {f"wav2vec2_bert.{key}": value for key, value in _read_weights(folder).items()}
+    new = ("lm_head.", "wav2vec2_bert.adapter.") if added else ("lm_head.",)
+    weights |= {key: value for key, value in model.state_dict().items() if key.startswith(new)}
+    _assign(folder, model, weights)
+    return AcousticModel(Path(name).name, model, features, vocabulary).eval()
+
+
+def _check_sizes(folder: Path, config: EncoderConfig, features: FeatureConfig) -> None:
     if features.feature_size != config.feature_projection_input_dim:
         raise CheckpointError(
             f"{folder}: the features have {features.feature_size} values a frame "
             f"but the model expects {config.feature_projection_input_dim}"
         )
-    with torch.device("meta"):
-        model = Wav2Vec2BertForCTC(config)
-    _assign(folder, model, _read_weights(folder))
-    return AcousticModel(Path(name).name, model, features, labels).eval()
 
 
 def find(name: str) -> Path:
@@ -100,12 +142,12 @@ def _download(name: str) -> Path:
         raise CheckpointError(f"cannot fetch {name!r} from the hub: {reason}") from error
 
 
-def _check_files(folder: Path) -> Path:
+def _check_files(folder: Path, *others: str) -> Path:
     """Which file describes the features: transformers 5 has moved them."""
     preprocessor = folder / "preprocessor_config.json"
     if not preprocessor.is_file() and (folder / "processor_config.json").is_file():
         preprocessor = folder / "processor_config.json"
-    needed = (folder / "config.json", preprocessor, folder / "vocab.json")
+    needed = (folder / "config.json", preprocessor, *(folder / name for name in others))
     missing = [path.name for path in needed if not path.is_file()]
     if missing:
         raise CheckpointError(
@@ -114,13 +156,17 @@ def _check_files(folder: Path) -> Path:
     return preprocessor
 
 
-def _check_architecture(folder: Path, values: dict[str, Any]) -> None:
+def _check_kind(folder: Path, values: dict[str, Any]) -> None:
     kind = values.get("model_type")
+    if kind != "wav2vec2-bert":
+        raise CheckpointError(f"{folder} holds a {kind!r} model; this engine runs 'wav2vec2-bert'")
+
+
+def _check_architecture(folder: Path, values: dict[str, Any]) -> None:
+    _check_kind(folder, values)
     architectures = values.get("architectures") or ["Wav2Vec2BertForCTC"]
     if not isinstance(architectures, list):
         architectures = [architectures]
-    if kind != "wav2vec2-bert":
-        raise CheckpointError(f"{folder} holds a {kind!r} model; this engine runs 'wav2vec2-bert'")
     if "Wav2Vec2BertForCTC" not in architectures:
         raise CheckpointError(
             f"{folder} holds a {architectures[0]}, which has no CTC head; "

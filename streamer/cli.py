@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from models.training import commands as training
 from streamer import __version__, config, messages, serving
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, captions, microphone, terminal, websocket
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     sections = ("model", "endpoint", "engine", "server", "mqtt", "wyoming")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
+    training.add_commands(command)
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")
     return parser

@@ -1,4 +1,4 @@
-"""The recipe of the shipped model: synthesis, data, augmentation, training.
+"""Training: the scratch recipe of the shipped model, and fine-tuning of any checkpoint.
 
 Extra ``train``.
 """

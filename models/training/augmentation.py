@@ -20,6 +20,7 @@ from models.training.data import SAMPLE_RATE, read_audio
 
 ROOM_SAMPLES = int(0.7 * SAMPLE_RATE)
 MAX_LEAD_SAMPLES = int(0.4 * SAMPLE_RATE)
+LONG_LEAD_SHARE = 0.1  # of the batches begin with up to four times as much
 EQUALISER_BANDS = 8
 
 
@@ -65,9 +66,10 @@ class Augmenter:
         self, settings: Augmentation, noises: list[Tensor], rooms: list[Tensor], seed: int
     ) -> None:
         self.settings = settings
-        self.noise = torch.cat(noises) if noises else torch.randn(SAMPLE_RATE * 60)
-        self.rooms = torch.stack(rooms) if rooms else torch.eye(1, ROOM_SAMPLES)
         self.random = torch.Generator().manual_seed(seed)
+        hiss = torch.randn(SAMPLE_RATE * 60, generator=self.random)
+        self.noise = torch.cat(noises) if noises else hiss
+        self.rooms = torch.stack(rooms) if rooms else torch.eye(1, ROOM_SAMPLES)
 
     def waveforms(self, audio_BS: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Clips as int16 (B, S) to distorted float32 in [-1, 1], longer at both ends; lengths."""
@@ -77,7 +79,8 @@ class Augmenter:
             x[:, None], scale_factor=1.0 / speed, mode="linear", recompute_scale_factor=False
         )[:, 0]
         lengths = (lengths_B / speed).long().clamp(max=x.shape[1])
-        lead = int(self._uniform(1, 0, MAX_LEAD_SAMPLES).item())
+        longest = MAX_LEAD_SAMPLES * (4 if self._chance(1, LONG_LEAD_SHARE).item() else 1)
+        lead = int(self._uniform(1, 0, longest).item())
         tail = int(self._uniform(1, SAMPLE_RATE // 20, SAMPLE_RATE // 2).item())
         x = F.pad(x, (lead, tail))
         x = self._filter(x)
@@ -179,11 +182,15 @@ def _fast_length(samples: int) -> int:
     return -(-samples // 4096) * 4096
 
 
-def load_recordings(folder: Path) -> list[Tensor]:
-    """Every sound file of ``folder`` as float32 (S,) in [-1, 1]."""
+def load_recordings(folder: Path, leave_out: tuple[str, ...] = ()) -> list[Tensor]:
+    """Every sound file of ``folder`` as float32 (S,) in [-1, 1].
+
+    Those whose names start with any of ``leave_out`` stay outside, for tests.
+    """
     return [
         torch.from_numpy(read_audio(path)).float() / 32768.0
         for path in sorted(folder.glob("*.flac"))
+        if not path.name.startswith(leave_out)
     ]
 
 

@@ -22,6 +22,7 @@ class Progress:
     step: int = 0
     exposure_h: float = 0.0
     elapsed_s: float = 0.0
+    best_wer: float | None = None  # of a run that is evaluated as it goes
 
 
 def save(

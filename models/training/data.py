@@ -21,6 +21,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from models.training.manifest import read_manifest
+
 SAMPLE_RATE = 16_000
 
 
@@ -92,6 +94,23 @@ class Batch:
     texts: list[str]
 
 
+def group_by_length(
+    lengths: Sequence[int], batch_samples: float, rng: random.Random
+) -> list[list[int]]:
+    """Every index of ``lengths`` once, in groups of about ``batch_samples``, in random order.
+
+    A group holds clips of similar length; which, differs from draw to draw.
+    """
+    jitter = [length * rng.uniform(0.9, 1.1) for length in lengths]
+    groups: list[list[int]] = [[]]
+    for index in sorted(range(len(lengths)), key=jitter.__getitem__):
+        if len(groups[-1]) * lengths[index] > batch_samples:
+            groups.append([])
+        groups[-1].append(index)
+    rng.shuffle(groups)
+    return groups
+
+
 def batches(
     shards: Sequence[Shard], batch_s: float, max_clip_s: float, rng: random.Random
 ) -> Iterator[Batch]:
@@ -102,31 +121,22 @@ def batches(
         for clip in shard.clips
         if clip.samples <= max_clip_s * SAMPLE_RATE
     ]
+    lengths = [clip.samples for _, clip in pool]
     while True:
-        pool.sort(key=lambda item: item[1].samples * rng.uniform(0.9, 1.1))
-        groups: list[list[tuple[Shard, Clip]]] = [[]]
-        for item in pool:
-            if len(groups[-1]) * item[1].samples > batch_s * SAMPLE_RATE:
-                groups.append([])
-            groups[-1].append(item)
-        rng.shuffle(groups)
-        yield from (_collate(group) for group in groups)
+        for group in group_by_length(lengths, batch_s * SAMPLE_RATE, rng):
+            chosen = [pool[index] for index in group]
+            yield collate(
+                [shard.samples(clip) for shard, clip in chosen], [c.text for _, c in chosen]
+            )
 
 
-def _collate(group: Sequence[tuple[Shard, Clip]]) -> Batch:
-    lengths = np.array([clip.samples for _, clip in group])
-    audio = np.zeros((len(group), lengths.max()), dtype=np.int16)
-    for row, (shard, clip) in zip(audio, group, strict=True):
-        row[: clip.samples] = shard.samples(clip)
-    return Batch(audio, lengths, [clip.text for _, clip in group])
-
-
-def read_manifest(path: Path, split: str) -> Iterator[tuple[str, str, str, Path]]:
-    """(id, speaker, transcript, audio path) of each clip of ``split`` in a TSV with a header."""
-    with path.open(newline="") as table:
-        for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if f"/{split}/" in row["path"]:
-                yield row["id"], row["speaker"], row["transcript"], path.parent / row["path"]
+def collate(clips: Sequence[NDArray[np.int16]], texts: list[str]) -> Batch:
+    """Clips, int16 (S,) each, as one batch, padded with zeros on the right."""
+    lengths = np.array([len(clip) for clip in clips])
+    audio = np.zeros((len(clips), lengths.max()), dtype=np.int16)
+    for row, clip in zip(audio, clips, strict=True):
+        row[: len(clip)] = clip
+    return Batch(audio, lengths, texts)
 
 
 def read_audio(path: Path) -> NDArray[np.int16]:
@@ -139,12 +149,14 @@ def read_audio(path: Path) -> NDArray[np.int16]:
 def pack_manifest(manifest: Path, split: str, leave_out: Sequence[str], out: Path) -> Shard:
     """Human speech into one shard; ids that start with any of ``leave_out`` stay outside."""
     clips, audio, start = [], [], 0
-    for id_, speaker, transcript, path in read_manifest(manifest, split):
-        text = normalize_text(transcript)
-        if id_.startswith(tuple(leave_out)) or not text:
+    for row in read_manifest(manifest):
+        text = normalize_text(row.text)
+        if f"/{split}/" not in row.path.as_posix() or row.id.startswith(tuple(leave_out)):
             continue
-        samples = read_audio(path)
-        clips.append(Clip(id_, start, len(samples), speaker, text))
+        if not text:
+            continue
+        samples = read_audio(row.path)
+        clips.append(Clip(row.id, start, len(samples), row.speaker, text))
         audio.append(samples)
         start += len(samples)
     shard = Shard(np.concatenate(audio), clips)

@@ -1,49 +1,68 @@
-"""Turn a run's averaged weights into a checkpoint directory that this engine and transformers load.
+"""Turn runs' averaged weights into a checkpoint directory that this engine and transformers load.
 
 python -m models.training.export --run runs/tiny-en --out models/pretrained/tiny-en
+
+Given several runs of one network, their mean is exported (checkpoint averaging).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from models import checkpoint
 from models.features import FeatureConfig
-from models.training.train import BLANK, LABELS, MODEL
-from models.vocabulary import Vocabulary
+from models.training.network import MEL_BINS, VOCABULARY, check_geometry, config_of, read_weights
+from models.training.recipe import TrainingError
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
 
 
-def export(run: Path, out: Path) -> None:
-    """Write the running average of ``run``, rounded to bfloat16, to the directory ``out``."""
-    tensors = load_file(run / "last.safetensors")
-    prefix = "average."
-    model = Wav2Vec2BertForCTC(MODEL)
-    model.load_state_dict(
-        {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-    )
-    silent = frozenset({BLANK, LABELS.index("[UNK]")})
-    vocabulary = Vocabulary(LABELS, BLANK, LABELS.index("|"), silent)
-    features = FeatureConfig(normalization="running")
-    checkpoint.save(out, model.to(torch.bfloat16), features, vocabulary)
+def export(runs: Sequence[Path], out: Path) -> None:
+    """Write the mean of the running averages of ``runs``, rounded to bfloat16, to ``out``.
+
+    Raises:
+        TrainingError, CheckpointError: a run is not there, or they are of different networks.
+    """
+    averages = [read_weights(str(run)) for run in runs]
+    config = config_of(averages[0])
+    for run, average in zip(runs, averages, strict=True):
+        check_geometry(average, config, str(run))
+    mean = {
+        name: torch.stack([average[name] for average in averages]).mean(dim=0)
+        for name in averages[0]
+    }
+    write(mean, out, torch.bfloat16)
 
 
-def main() -> None:
+def write(weights: dict[str, torch.Tensor], out: Path, dtype: torch.dtype) -> None:
+    """A network of the scratch recipe as a checkpoint directory."""
+    config = config_of(weights)
+    model = Wav2Vec2BertForCTC(config)
+    model.load_state_dict(weights)
+    stride = config.feature_projection_input_dim // MEL_BINS
+    features = FeatureConfig(normalization="running", stride=stride)
+    checkpoint.save(out, model.to(dtype), features, VOCABULARY)
+
+
+def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description="export a training run as a checkpoint directory")
-    parser.add_argument("--run", type=Path, required=True)
+    parser = argparse.ArgumentParser(description="export training runs as a checkpoint directory")
+    parser.add_argument(
+        "--run", type=Path, action="append", required=True, help="may be given several times"
+    )
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    export(arguments.run, arguments.out)
+    try:
+        export(arguments.run, arguments.out)
+    except (TrainingError, checkpoint.CheckpointError) as mistake:
+        print(f"export: {mistake}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,14 @@
 """The recipe in small: shards keep what is put in, distortions keep shapes, runs resume exactly."""
 
+import argparse
 import random
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from models import checkpoint as checkpoints
@@ -19,16 +22,24 @@ from models.training.augmentation import (
     mu_law,
     prepare_room,
 )
+from models.training.checkpoint import Progress
 from models.training.data import SAMPLE_RATE, Clip, Shard, batches, normalize_text
+from models.training.examples import Example, Preparation
 from models.training.export import export
+from models.training.labels import Alphabet
+from models.training.mixture import Mixture, without_speech
+from models.training.network import VOCABULARY, config_of, encoder_config
 from models.training.phrases import number, phrase
+from models.training.recipe import Geometry, Recipe, TrainingError
 from models.training.synthesis import cut, is_heldout, read_texts
-from models.training.train import MODEL, Example, Preparation, Recipe, Trainer
+from models.training.train import Trainer
 from models.training.voices import parse_wave
+from tests.commands import run
 
-SMALL = replace(
-    MODEL, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL_GEOMETRY = Geometry(stride=2, layers=2, width=32, heads=2, intermediate=48, kernel=15)
+SMALL = encoder_config(SMALL_GEOMETRY)
 TEXTS = ("a b", "hello there", "it's", "no")
 
 
@@ -138,10 +149,16 @@ def test_mu_law_is_close_and_coarse() -> None:
 
 
 def examples_of(recipe: Recipe) -> list[Example]:
-    prepare = Preparation(recipe, FeatureConfig(), seed=3)
+    prepare, rng = Preparation(recipe, FeatureConfig()), random.Random(3)
     endless = batches([shard_of((0.9, 1.0, 1.1, 1.2))], 10.0, 10.0, random.Random(2))
-    gentle = Augmenter(GENTLE, [], [], 4)
-    return [prepare(next(endless), gentle) for _ in range(6)]
+    gentle, alphabet = Augmenter(GENTLE, [], [], 4), Alphabet(VOCABULARY)
+    examples = []
+    for _ in range(6):
+        batch = next(endless)
+        audio = torch.from_numpy(batch.audio), torch.from_numpy(batch.lengths)
+        texts = [alphabet.encode(text) for text in batch.texts]
+        examples.append(prepare(*gentle.waveforms(*audio), texts, rng, gentle.mels))
+    return examples
 
 
 def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
@@ -163,21 +180,127 @@ def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
     assert second.progress == first.progress
     resumed = [second.step(examples[index % 6]) for index in range(18, 36)]
     assert resumed == losses[18:]
-    for name, master in whole.masters.items():
-        assert torch.equal(master, second.masters[name]), name
+    for name, master in whole.masters.weights.items():
+        assert torch.equal(master, second.masters.weights[name]), name
 
 
-def test_an_exported_run_loads_and_says_its_normalisation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_sizes_are_read_off_the_weights() -> None:
+    config = encoder_config(Geometry(4, 3, 24, 3, 40, 5))
+    torch.manual_seed(0)
+    assert config_of(Trainer(Recipe(), config).average) == config
+    with pytest.raises(TrainingError, match="lm_head"):
+        config_of({k: v for k, v in Trainer(Recipe(), SMALL).average.items() if "lm_" not in k})
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+def test_exported_runs_are_averaged_load_and_say_their_features(
+    tmp_path: Path, stride: int
 ) -> None:
-    monkeypatch.setattr("models.training.export.MODEL", SMALL)
-    trainer = Trainer(Recipe(), SMALL)
-    trainer.save(tmp_path / "run")
-    export(tmp_path / "run", tmp_path / "model")
+    trainers = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        trainers.append(Trainer(Recipe(), encoder_config(replace(SMALL_GEOMETRY, stride=stride))))
+        trainers[-1].save(tmp_path / f"run{seed}")
+    export([tmp_path / "run0", tmp_path / "run1"], tmp_path / "model")
     loaded = checkpoints.load(str(tmp_path / "model"))
-    assert loaded.features.config.normalization == "running"
+    assert loaded.features.config == FeatureConfig(normalization="running", stride=stride)
     for name, weight in loaded.model.state_dict().items():
-        assert torch.equal(weight, trainer.average[name].bfloat16().float()), name
+        mean = (trainers[0].average[name] + trainers[1].average[name]) / 2
+        assert torch.equal(weight, mean.bfloat16().float()), name
+
+
+def test_runs_of_different_networks_have_no_mean(tmp_path: Path) -> None:
+    for name, layers in (("one", 2), ("two", 3)):
+        Trainer(Recipe(), encoder_config(replace(SMALL_GEOMETRY, layers=layers))).save(
+            tmp_path / name
+        )
+    with pytest.raises(TrainingError, match="num_hidden_layers: expected 2, got 3"):
+        export([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
+
+
+def test_a_run_starts_from_a_run_or_a_checkpoint_of_its_sizes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = Trainer(Recipe(), SMALL)
+    first.save(tmp_path / "run")
+    export([tmp_path / "run"], tmp_path / "model")
+    for source in ("run", "model"):
+        second = Trainer(Recipe(), SMALL)
+        second.start(str(tmp_path / source))
+        for name, weight in first.average.items():
+            expected = weight if source == "run" else weight.bfloat16().float()
+            for target in (second.masters.weights, second.average, second.model.state_dict()):
+                torch.testing.assert_close(target[name].float(), expected, rtol=0.01, atol=1e-3)
+            assert torch.equal(second.average[name], expected)
+    with pytest.raises(TrainingError, match="feature_projection_input_dim: expected 320, got 160"):
+        Trainer(Recipe(), encoder_config(replace(SMALL_GEOMETRY, stride=4))).start(
+            str(tmp_path / "run")
+        )
+
+
+def write_data(folder: Path) -> list[str]:
+    """Options of `train` for a little noise and a few clips."""
+    for name in ("noise", "rir"):
+        (folder / name).mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, 40_000)
+    soundfile.write(folder / "noise" / "hum.flac", noise, SAMPLE_RATE)
+    shard_of((0.9, 1.0, 1.1, 1.2)).save(folder / "train-1-000")
+    (folder / "human").mkdir()
+    shard_of((0.8, 1.3), seed=1).save(folder / "human" / "people")
+    folders = f"--synthetic {folder} --human {folder / 'human'} --data {folder} --out {folder}/run"
+    sizes = "--layers 2 --width 32 --heads 2 --intermediate 48"
+    return f"{folders} {sizes}".split()
+
+
+def test_the_command_trains_exports_and_refuses_other_sizes(tmp_path: Path) -> None:
+    options = write_data(tmp_path)
+    short = ["--exposure-h", "0.01", "--gentle-h", "0.002", "--batch-s", "4", "--stride", "4"]
+    status, _, err = run("train", *options, *short, "--human-from-h", "0.003")
+    assert (status, err) == (0, "")
+    export([tmp_path / "run"], tmp_path / "model")
+    assert checkpoints.load(str(tmp_path / "model")).hop_samples == 640
+    status, _, err = run("train", *options, "--exposure-h", "0.01", "--stride", "2")
+    assert status == 1
+    assert err.endswith("feature_projection_input_dim: expected 160, got 320\n")
+    status, _, err = run("train", *options, "--out", str(tmp_path / "new"), "--clean-share", "2")
+    assert (status, err) == (1, "streamer: expected clean_share from 0 to 1, got 2\n")
+    (tmp_path / "train-1-000.tsv").unlink()
+    status, _, err = run("train", *options, "--out", str(tmp_path / "new"))
+    assert (status, err.count("\n")) == (1, 1)
+    assert "no shards train*" in err
+
+
+def test_the_same_seed_makes_the_same_mixture(tmp_path: Path) -> None:
+    write_data(tmp_path)
+    recipe = Recipe(gentle_h=0.001, empty_share=0.5, human_from_h=0.001)
+    arguments = argparse.Namespace(
+        synthetic=[tmp_path], human=tmp_path / "human", data=tmp_path, leave_out=["none"]
+    )
+
+    def examples() -> list[Example]:
+        progress = Progress()
+        made = []
+        for example in islice(Mixture(recipe, 2, arguments, 5).examples(progress), 8):
+            made.append(example)
+            progress.exposure_h += example.audio_s / 3600
+        return made
+
+    for one, other in zip(examples(), examples(), strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.targets.labels, other.targets.labels)
+        assert one.chunking == other.chunking
+
+
+def test_clips_without_speech_have_no_text() -> None:
+    batch = next(batches([shard_of((0.9, 1.0, 1.1))], 10.0, 10.0, random.Random(2)))
+    noise = np.arange(30_000, dtype=np.int16)
+    same = without_speech(batch, noise, 0.0, random.Random(0))
+    assert same.texts == batch.texts
+    np.testing.assert_array_equal(same.audio, batch.audio)
+    empty = without_speech(batch, noise, 1.0, random.Random(0))
+    assert empty.texts == ["", "", ""]
+    for row, before, length in zip(empty.audio, batch.audio, batch.lengths, strict=True):
+        assert not np.array_equal(row, before)
+        assert not row[length:].any()
 
 
 def test_the_schedule_warms_up_holds_and_ends_small() -> None:

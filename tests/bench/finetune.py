@@ -1,0 +1,184 @@
+"""A full-context checkpoint learns to stream: error rates and emission times, term by term.
+
+    python -m tests.bench.finetune --train runs/synthetic/train-1-000 \
+        --dev runs/synthetic/heldout-0-000 --out runs/finetune
+
+First the model is spoilt for streaming: it is trained on whole clips alone, normalised per
+utterance. That checkpoint is then fine-tuned on the same clips: as a control once more with full
+context, then under chunk masks, plain and with each term that is to make it better or earlier.
+Streamed is with 3.2 s of left context.
+
+Emission is when a letter's first frame comes in chunks of 160 ms, against the full-context pass of
+the spoilt checkpoint, over the letters that both say at the same place.
+"""
+
+import argparse
+import random
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import groupby
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import soundfile
+import torch
+
+from models import checkpoint
+from models.acoustic import AcousticModel
+from models.features import with_normalization
+from models.training.data import SAMPLE_RATE, Shard, collate
+from models.wav2vec2_bert import Chunking
+from streamer.cli import main as streamer
+
+BATCH = 25
+WHOLE = "--full-context-share 1 --utterance-share 1 --distillation 0"
+CHUNKS_S = (0.32, 0.16, 0.08)
+EMISSION_CHUNK_S = 0.16
+LEFT_S = 3.2
+RUNS = {
+    "more full context": WHOLE,
+    "chunk masks": "--distillation 0",
+    "+ distillation": "--distillation 0.3",
+    "+ TrimTail": "--distillation 0 --trim-s 0.3",
+    "+ peak-first": "--distillation 0 --peak-first 0.5",
+    "+ all three": "--distillation 0.3 --trim-s 0.3 --peak-first 0.5",
+}
+
+Letters = list[tuple[str, int]]  # what is said, and the frame in which it comes first
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A clip of the dev set."""
+
+    samples: np.ndarray  # int16 (S,)
+    text: str
+
+
+def unpack(shards: list[Path], count: int, max_s: float, folder: Path) -> list[Clip]:
+    """Write short clips of shards as sound files with a manifest; the same clips at each call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pool = [
+        (clip, shard.samples(clip))
+        for shard in map(Shard.load, shards)
+        for clip in shard.clips
+        if clip.samples <= max_s * SAMPLE_RATE
+    ]
+    chosen = random.Random(1).sample(pool, min(count, len(pool)))
+    rows = ["id\tpath\ttext"]
+    for clip, samples in chosen:
+        soundfile.write(folder / f"{clip.id}.flac", samples, SAMPLE_RATE)
+        rows.append(f"{clip.id}\t{clip.id}.flac\t{clip.text}")
+    (folder / "manifest.tsv").write_text("\n".join(rows) + "\n")
+    return sorted((Clip(s, c.text) for c, s in chosen), key=lambda clip: len(clip.samples))
+
+
+def letters(acoustic: AcousticModel, clips: list[Clip], chunk_s: float | None) -> list[Letters]:
+    """What greedy CTC says of each clip, and when; None is full context."""
+    frame_s = acoustic.features.config.hop_samples / SAMPLE_RATE
+    mask = None if chunk_s is None else Chunking(round(LEFT_S / frame_s), round(chunk_s / frame_s))
+    vocabulary, found = acoustic.vocabulary, []
+    for start in range(0, len(clips), BATCH):
+        group = clips[start : start + BATCH]
+        batch = collate([clip.samples for clip in group], [clip.text for clip in group])
+        audio, lengths = torch.from_numpy(batch.audio) / 2**15, torch.from_numpy(batch.lengths)
+        with torch.inference_mode():
+            log_probs, frames = acoustic(audio, lengths, mask)
+        for ids, count in zip(log_probs.argmax(dim=-1).tolist(), frames.tolist(), strict=True):
+            runs = groupby(enumerate(ids[:count]), key=lambda item: item[1])
+            firsts = [next(run) for _, run in runs]
+            found.append(
+                [(vocabulary.tokens[i], t) for t, i in firsts if i not in vocabulary.silent]
+            )
+    return found
+
+
+def error_rate(said: list[Letters], clips: list[Clip], acoustic: AcousticModel) -> float:
+    """Word error rate."""
+    delimiter = acoustic.vocabulary.tokens[acoustic.vocabulary.delimiter or 0]
+    texts = ["".join(text for text, _ in each).replace(delimiter, " ").strip() for each in said]
+    return float(jiwer.wer([clip.text for clip in clips], texts))
+
+
+def emission_s(said: list[Letters], reference: list[Letters], hop_s: float) -> float:
+    """Mean time after the ``reference`` of the letters that both say."""
+    delays = []
+    for one, other in zip(said, reference, strict=True):
+        matcher = SequenceMatcher(None, [t for t, _ in one], [t for t, _ in other], autojunk=False)
+        for block in matcher.get_matching_blocks():
+            pairs = zip(one[block.a :], other[block.b :], strict=False)
+            delays += [(a - b) * hop_s for (_, a), (_, b) in list(pairs)[: block.size]]
+    return float(np.mean(delays))
+
+
+def finetune(start: str, options: str, out: Path, arguments: argparse.Namespace) -> str:
+    """One run of the command line; returns the model's directory."""
+    data = str(arguments.out / "train" / "manifest.tsv")
+    common = f"--batch-s {arguments.batch_s} --log-every 20 --max-clip-s 30 --chunk-s 0.08 0.32"
+    command = ["finetune", start, "--data", data, "--out", str(out), *common.split()]
+    command += options.split()
+    print("streamer", *command, flush=True)
+    assert streamer(command) == 0
+    return str(out)
+
+
+def spoil(arguments: argparse.Namespace) -> str:
+    """The model after learning from whole clips alone, marked as what it is."""
+    schedule = f"--steps {arguments.whole_steps} --learning-rate {arguments.whole_rate}"
+    trained = finetune(arguments.model, f"{WHOLE} {schedule}", arguments.out / "whole", arguments)
+    acoustic, folder = checkpoint.load(trained), arguments.out / "full-context"
+    features = with_normalization(acoustic.features.config, "utterance")
+    checkpoint.save(folder, acoustic.model, features, acoustic.vocabulary)
+    return str(folder)
+
+
+def row(name: str, model: str, clips: list[Clip], reference: list[Letters]) -> str:
+    """A line of the table."""
+    acoustic = checkpoint.load(model)
+    said = {chunk_s: letters(acoustic, clips, chunk_s) for chunk_s in (None, *CHUNKS_S)}
+    rates = " | ".join(f"{error_rate(each, clips, acoustic):.1%}" for each in said.values())
+    hop_s = acoustic.hop_samples / SAMPLE_RATE
+    delay_ms = 1000 * emission_s(said[EMISSION_CHUNK_S], reference, hop_s)
+    return f"| {name} | {rates} | {delay_ms:+.0f} |"
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--train", type=Path, nargs="+", required=True, help="shards")
+    parser.add_argument("--dev", type=Path, nargs="+", required=True, help="shards")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=800)
+    parser.add_argument("--dev-clips", type=int, default=100)
+    parser.add_argument("--max-clip-s", type=float, default=4.0)
+    parser.add_argument("--batch-s", type=float, default=40.0)
+    parser.add_argument("--whole-steps", type=int, default=60)
+    parser.add_argument("--whole-rate", type=float, default=1e-3)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS))
+    arguments = parser.parse_args()
+    unpack(arguments.train, arguments.clips, arguments.max_clip_s, arguments.out / "train")
+    clips = unpack(arguments.dev, arguments.dev_clips, arguments.max_clip_s, arguments.out / "dev")
+    start = spoil(arguments)
+    reference = letters(checkpoint.load(start), clips, None)
+    chunks = " | ".join(f"{chunk_s * 1000:.0f} ms" for chunk_s in CHUNKS_S)
+    lines = [
+        f"| WER | full context | {chunks} | emission, ms |",
+        "|---|---|---|---|---|---|",
+        row("before", start, clips, reference),
+    ]
+    print(lines[-1], flush=True)
+    schedule = f"--steps {arguments.steps} --learning-rate {arguments.rate}"
+    for name in arguments.only:
+        out = arguments.out / name.replace(" ", "-").replace("+", "with")
+        model = finetune(start, f"{RUNS[name]} {schedule}", out, arguments)
+        lines.append(row(name, model, clips, reference))
+        print(lines[-1], flush=True)
+    print("", *lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
