@@ -40,38 +40,9 @@ def add_command(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the parser the options of `streamer evaluate`."""
-    parser.add_argument(
-        "manifests",
-        nargs="*",
-        type=Path,
-        metavar="MANIFEST",
-        help="TSV with a header (id, path, text; perhaps speaker, source), JSON lines with the "
-        "same keys, or the table of a packed shard",
-    )
+    parser.epilog = "--mode and --preset may be repeated: a column for each."
+    _add_recordings(parser)
     add = parser.add_argument
-    add(
-        "--noise",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="MANIFEST",
-        help="recordings without speech: spurious words are counted",
-    )
-    add(
-        "--only",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="only recordings with TEXT in their path; may be repeated",
-    )
-    add(
-        "--leave-out",
-        action="append",
-        default=[],
-        metavar="PREFIX",
-        help="no recordings whose id begins with PREFIX; may be repeated",
-    )
-    add("--limit", type=_count, metavar="N", help="only the first N recordings")
     add(
         "--normalize",
         choices=tuple(NORMALIZATIONS),
@@ -89,6 +60,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--html", type=Path, metavar="FILE", help="write a report with plots")
     add("--config", type=Path, metavar="FILE", help="settings, in TOML")
     config.add_flags(parser, "model", "endpoint", repeated=REPEATED)
+
+
+def _add_recordings(parser: argparse.ArgumentParser) -> None:
+    """What is listened to."""
+    parser.add_argument(
+        "manifests",
+        nargs="*",
+        type=Path,
+        metavar="MANIFEST",
+        help="TSV with a header (id, path, text; perhaps speaker, source), JSON lines with the "
+        "same keys, or the table of a packed shard",
+    )
+
+    def add(option: str, metavar: str, text: str, kind: type = str) -> None:
+        parser.add_argument(
+            option, action="append", default=[], type=kind, metavar=metavar, help=text
+        )
+
+    add("--noise", "MANIFEST", "recordings without speech: spurious words are counted", Path)
+    add("--only", "TEXT", "only recordings with TEXT in their path; may be repeated")
+    add("--leave-out", "PREFIX", "no recordings whose id begins with PREFIX; may be repeated")
+    parser.add_argument("--limit", type=_count, metavar="N", help="only the first N recordings")
 
 
 def _count(text: str) -> int:
@@ -205,9 +198,16 @@ def _about(
         "recordings": f"{len(items)}, {minutes:.1f} min, {words} words{left_out}",
         "normalisation": f"{arguments.normalize} ({DESCRIPTIONS[arguments.normalize]})",
         "computed": f"{whole.device}, {str(whole.dtype).removeprefix('torch.')}, "
-        f"{_processor()}, cores: {len(os.sched_getaffinity(0))}",
+        f"{_processor()}, cores: {_cores()}",
         "date": f"{date.today().isoformat()}, streamer {__version__}",
     }
+
+
+def _cores() -> int:
+    """Cores that this process may use, where the system tells it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _processor() -> str:

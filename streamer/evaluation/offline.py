@@ -20,7 +20,9 @@ from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event, Final, Word
 from streamer.core.stream import Stream
 
-NO_ENDPOINTS = EndpointRules(LONGEST_S, LONGEST_S, LONGEST_S)
+NO_ENDPOINTS = EndpointRules(
+    silence_idle_s=LONGEST_S, silence_s=LONGEST_S, blank_s=LONGEST_S, max_utterance_s=LONGEST_S
+)
 LONGEST_RECORDING_S = 600.0
 """Attention and alignment of a whole recording grow with the square of its length."""
 
@@ -57,7 +59,7 @@ def transcribe(
     """One batch of recordings (S,), with the words of what is said in each."""
     return [
         Heard(
-            decode(model.grid, model.labels, samples, log_probs),
+            _words(events(model.grid, model.labels, samples, log_probs)),
             reference_times(model.grid, model.labels, log_probs, reference),
         )
         for samples, log_probs, reference in zip(
@@ -66,21 +68,18 @@ def transcribe(
     ]
 
 
-def decode(grid: Grid, labels: Labels, samples: Samples, log_probs: LogProbs) -> tuple[Word, ...]:
-    """The words of log-probs (T, V) of samples (S,), without endpoints."""
-    if not len(samples):
-        return ()
+def events(grid: Grid, labels: Labels, samples: Samples, log_probs: LogProbs) -> list[Event]:
+    """What a stream says of samples (S,) that are one chunk with log-probs (T, V)."""
     stream = Stream(Context(0, len(log_probs), 0), grid, labels, NO_ENDPOINTS)
     stream.accept_waveform(samples)
     stream.input_finished()
     stream.next_window()
     stream.accept_frames(Frames(log_probs.argmax(axis=1), log_probs.max(axis=1)))
-    return words_of(stream.take_events())
+    return stream.take_events()
 
 
-def words_of(events: Sequence[Event]) -> tuple[Word, ...]:
-    """The words of all finals."""
-    return tuple(word for event in events if isinstance(event, Final) for word in event.words)
+def _words(said: Sequence[Event]) -> tuple[Word, ...]:
+    return tuple(word for event in said if isinstance(event, Final) for word in event.words)
 
 
 def reference_times(

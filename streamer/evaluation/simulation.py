@@ -61,7 +61,7 @@ class _Live:
 def pause_samples(model: Model, rules: EndpointRules) -> int:
     """Silence behind a recording in which the rules surely end its last utterance."""
     latency_s = model.context.latency_s(model.grid)
-    return Grid.samples_in(rules.silence_s + 2 * latency_s)
+    return Grid.samples_in(max(rules.silence_s, rules.blank_s) + 2 * latency_s)
 
 
 def simulate(

@@ -125,6 +125,14 @@ def test_offline_hears_the_same_and_knows_where_words_lie(grid):
     assert [pytest.approx(span) for span in expected] == list(heard.reference_times)
 
 
+def test_offline_knows_no_endpoints():
+    said = [speak("ab"), np.zeros(30 * SAMPLE_RATE, np.float32), speak("cd " * 60)]
+    model, samples = FakeOfflineModel(), np.concatenate(said)
+    (log_probs,) = model.offline([samples])
+    events = offline.events(model.grid, model.labels, samples, log_probs)
+    assert [event.text for event in events if isinstance(event, Final)] == ["ab" + " cd" * 60]
+
+
 def test_words_that_no_label_spells_have_no_time():
     samples = speak("ab cd")
     (heard,) = offline.transcribe(FakeOfflineModel(), [samples], [("ab", "99", "cd")])
