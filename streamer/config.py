@@ -131,12 +131,16 @@ class MqttConfig:
     idle_timeout_s: float = setting(
         30.0, "seconds without audio that end a source over MQTT", "--mqtt-idle-timeout-s"
     )
+    hermes_sites: tuple[str, ...] = setting((), "Rhasspy or Snips sites to hear", "--hermes")
 
     def __post_init__(self) -> None:
         if self.url:
             _check_broker(self.url)
         if not self.topic or self.topic[0] in "/$" or any(c in "+#\0" for c in self.topic):
             raise ValueError(f"expected topic without + # / $ at its start, got {self.topic!r}")
+        for site in self.hermes_sites:
+            if not site or any(c in "+#/\0" for c in site):
+                raise ValueError(f"expected hermes_sites without + # /, got {site!r}")
         _check_range("max_outbox_messages", self.max_outbox_messages, 1, 10_000_000)
         _check_range("idle_timeout_s", self.idle_timeout_s, 0.1, 3_600.0)
 

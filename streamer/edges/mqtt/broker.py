@@ -74,7 +74,7 @@ class Broker:
         self._address, self._store, self._status_topic = address, store, status_topic
         self._is_up = self._is_leaving = self._is_outage_reported = False
         self._said: deque[tuple[str, str]] = deque(maxlen=MAX_SAID)
-        self._shown: dict[str, str] = {}  # at most one for each topic of a session
+        self._shown: dict[tuple[str, str], str] = {}  # at most one for each session
         self._work, self._idle = asyncio.Event(), asyncio.Event()
         self._tls = ssl.create_default_context() if address.tls else None
 
@@ -92,15 +92,15 @@ class Broker:
             self._said.append((topic, payload))
             self._wake()
 
-    def show(self, topic: str, payload: str) -> None:
-        """Publish when nothing else waits, unless something newer comes for the topic."""
+    def show(self, topic: str, payload: str, of: str = "") -> None:
+        """Publish when nothing else waits, unless something newer comes for the topic `of` one."""
         if self._is_up:
-            self._shown[topic] = payload
+            self._shown[topic, of] = payload
             self._wake()
 
-    def hide(self, topic: str) -> None:
+    def hide(self, topic: str, of: str = "") -> None:
         """Forget what is shown and has not gone out."""
-        self._shown.pop(topic, None)
+        self._shown.pop((topic, of), None)
 
     async def published(self) -> None:
         """Wait until everything is out; at once when the broker is away."""
@@ -181,7 +181,7 @@ class Broker:
                 assert isinstance(payload, bytes), type(payload)
                 for listener in self.listeners:
                     if any(message.topic.matches(each) for each in listener.topics):
-                        listener.accept(topic, payload)
+                        _accept(listener, topic, payload)
         finally:
             self._is_up = False
             self._work.set()
@@ -196,8 +196,8 @@ class Broker:
                     await client.publish(kept.topic, kept.payload, qos=1)
                     await self._store.remove(kept)
             elif self._shown:
-                topic = next(iter(self._shown))
-                await client.publish(topic, self._shown.pop(topic))
+                topic, of = next(iter(self._shown))
+                await client.publish(topic, self._shown.pop((topic, of)))
             else:
                 self._idle.set()
                 await self._work.wait()
@@ -214,6 +214,14 @@ class Broker:
         if not self._is_outage_reported:
             self._is_outage_reported = True
             logger.warning("mqtt: %r: %s; finals are kept, trying on", self._address, fault)
+
+
+def _accept(listener: Listener, topic: str, payload: bytes) -> None:
+    """Hand on a message; a mistake of ours costs this message, and no other."""
+    try:
+        listener.accept(topic, payload)
+    except Exception:
+        logger.exception("mqtt: our own mistake on a message")
 
 
 def _status(state: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from streamer.config import ConfigError, EndpointRules, MqttConfig
 from streamer.edges.mqtt.audio_in import AudioIn
 from streamer.edges.mqtt.broker import Address, Broker
+from streamer.edges.mqtt.hermes import Hermes
 from streamer.edges.mqtt.publisher import Publisher
 from streamer.edges.mqtt.store import Store, StoreError
 from streamer.engine.engine import Engine
@@ -54,7 +55,17 @@ class MqttEdge:
             prefix=config.topic,
             idle_timeout_s=config.idle_timeout_s,
         )
-        broker.listeners = [self._audio_in]
+        self._hermes = Hermes(
+            self._engine,
+            self._endpoint,
+            broker,
+            self._tasks,
+            sites=config.hermes_sites,
+            idle_timeout_s=config.idle_timeout_s,
+        )
+        broker.listeners = (
+            [self._audio_in, self._hermes] if config.hermes_sites else [self._audio_in]
+        )
         self._publishing = self._tasks.create_task(
             self._publisher.run(self._tasks), name="mqtt sessions"
         )
@@ -82,6 +93,7 @@ class MqttEdge:
 
     async def _finish(self) -> None:
         self._audio_in.close()
+        self._hermes.close()
         try:
             async with asyncio.timeout(FINISH_S):
                 await self._publisher.finished()
