@@ -138,6 +138,8 @@ class MqttConfig:
             _check_broker(self.url)
         if not self.topic or self.topic[0] in "/$" or any(c in "+#\0" for c in self.topic):
             raise ValueError(f"expected topic without + # / $ at its start, got {self.topic!r}")
+        if self.hermes_sites and not self.url:
+            raise ValueError("expected url of a broker, since there are hermes_sites")
         for site in self.hermes_sites:
             if not site or any(c in "+#/\0" for c in site):
                 raise ValueError(f"expected hermes_sites without + # /, got {site!r}")

@@ -256,6 +256,11 @@ def test_settings_that_cannot_be() -> None:
     for topic in ("", "a/+", "#", "$SYS", "/a"):
         with pytest.raises(ValueError, match="expected topic"):
             MqttConfig("mqtt://host", topic=topic)
+    for site in ("", "a/b", "+"):
+        with pytest.raises(ValueError, match="expected hermes_sites"):
+            MqttConfig("mqtt://host", hermes_sites=(site,))
+    with pytest.raises(ValueError, match="expected url"):
+        MqttConfig(hermes_sites=("default",))
 
 
 @in_loop
