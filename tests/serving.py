@@ -19,7 +19,7 @@ from streamer.edges.websocket import ServedModel, WebSocketServer
 from streamer.engine.engine import Engine
 from tests.fakes import FakeModel
 
-DEADLINE_S = 60  # a test that hangs fails; no test passes or fails by time otherwise
+DEADLINE_S = 120  # a test that hangs fails; no test passes or fails by time otherwise
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -1,0 +1,294 @@
+"""The web pages in a real browser, whose microphone hears a file; the server runs the fake model.
+
+With STREAMER_SCREENSHOTS=docs in the environment, the pictures in docs/ are taken anew.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from playwright.async_api import Page, expect
+from websockets.asyncio.client import connect
+
+from streamer import messages as m
+from streamer.config import ServerConfig
+from streamer.core.context import Context
+from streamer.core.stream import Labels
+from streamer.edges.captions import CaptionWriter
+from tests.browser import BrowserModel, browser_page, spoken
+from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, speak
+from tests.serving import DEADLINE_S, Service, in_loop, pcm, said, service
+
+START, STOP, FLUSH = m.encode(m.Start()), m.encode(m.Stop()), m.encode(m.Flush())
+LOOKAHEAD = Context(left=0, chunk=16, right=16)
+EVIL = "<img src=/ onerror=\"document.title='taken'\">"
+EVIL_LABELS = Labels(
+    tuple(EVIL if token == "x" else token for token in LABELS.tokens), BLANK, DELIMITER
+)
+
+LOUD = """level => new Promise(heard => {
+    const look = () => level.value > 0.1 ? heard() : requestAnimationFrame(look);
+    look();
+})"""
+
+expect.set_options(timeout=DEADLINE_S * 1000)
+
+
+def home(running: Service) -> str:
+    return f"http://127.0.0.1:{running.server.port}/"
+
+
+async def start_listening(page: Page) -> None:
+    await page.get_by_role("button", name="Start listening").click()
+    await expect(page.locator("#state")).to_have_text("Listening")
+
+
+async def stop_listening(page: Page) -> None:
+    await page.get_by_role("button", name="Stop listening").click()
+    await expect(page.locator("#state")).to_have_text("Not listening")
+
+
+async def downloaded(page: Page, name: str) -> str:
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name=name, exact=True).click()
+    file = await download.value
+    assert file.suggested_filename == f"transcript.{name.lower()}"
+    with open(await file.path(), encoding="utf-8") as text:  # noqa: ASYNC230 (small and local)
+        return text.read()
+
+
+async def photograph(page: Page, name: str, width: int, height: int, behind: str = "") -> None:
+    folder = os.environ.get("STREAMER_SCREENSHOTS")
+    if folder is not None:
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.evaluate("paper => document.body.style.background = paper", behind)
+        await page.screenshot(path=Path(folder) / name)
+
+
+# --- the microphone page --------------------------------------------------------------------------
+
+
+@in_loop
+async def test_words_of_the_microphone_are_in_the_page_and_in_its_files(tmp_path: Path) -> None:
+    texts = ["turn on the lamp", "and then tell me when the train to the city will leave"]
+    model = BrowserModel(LOOKAHEAD, slots=4)
+    async with service(model=model) as running, browser_page(tmp_path, spoken(*texts)) as page:
+        await page.goto(home(running))
+        await start_listening(page)
+        await page.locator("#level").evaluate(LOUD)
+        await expect(page.locator("#live .tail")).not_to_be_empty()
+        await expect(page.locator("#live .committed")).not_to_be_empty()
+        await expect(page.locator("#latency")).to_contain_text(" ms")
+        assert await page.locator("#device option").count() > 1
+        lines_said = page.locator("#lines .speech span")
+        await expect(lines_said).to_have_text(texts[:1])
+        await expect(page.locator("#live")).to_contain_text("and then tell")
+        await photograph(page, "captions-page.png", 900, 780)
+        await expect(lines_said).to_have_text(texts)
+        await stop_listening(page)
+        assert running.engine.open_sessions == 0
+
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.locator("#note")).to_have_text("Copied.")
+        text = await downloaded(page, "TXT")
+        assert await page.evaluate("navigator.clipboard.readText()") == text
+        assert [line.split("] ")[1] for line in text.splitlines()] == texts
+        lines = json.loads(await downloaded(page, "JSON"))["lines"]
+        finals = [final_of(line) for line in lines]
+        assert [final.text for final in finals] == texts
+        assert finals[0].end < finals[1].start
+        for kind in ("srt", "vtt"):  # as our own files of the same finals
+            writer = CaptionWriter("srt" if kind == "srt" else "vtt")
+            expected = writer.header() + "".join(writer.add(final) for final in finals)
+            assert await downloaded(page, kind.upper()) == expected
+
+
+def final_of(line: dict) -> m.Final:
+    words = tuple(m.Word(**word) for word in line["words"])
+    return m.Final(0, line["text"], words, line["start"], line["end"], line["confidence"], "flush")
+
+
+@in_loop
+async def test_a_reload_keeps_the_transcript_and_its_clock(tmp_path: Path) -> None:
+    model = BrowserModel(slots=4)
+    async with service(model=model) as running, browser_page(tmp_path, spoken("one")) as page:
+        await page.goto(home(running))
+        await start_listening(page)
+        await expect(page.locator("#lines li")).to_have_count(1)
+        before = float((await downloaded(page, "JSON")).split('"end": ')[1].split(",")[0])
+        await page.reload()
+        await expect(page.locator("#lines .speech span")).to_have_text(["one"])
+        await start_listening(page)  # the file plays again
+        await expect(page.locator("#lines .speech span")).to_have_text(["one", "one"])
+        lines = json.loads(await downloaded(page, "JSON"))["lines"]
+        assert lines[1]["start"] > before
+
+
+@in_loop
+async def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
+    """First at once: nothing is lost. Then for longer than the page keeps audio."""
+    attempts: list[str] = []
+    heard = spoken("lamp")
+    async with browser_page(tmp_path, heard, loop=True) as page:
+        page.on("websocket", lambda socket: attempts.append(socket.url))
+        async with service(model=BrowserModel(slots=4)) as running:
+            port = running.server.port
+            await page.goto(home(running))
+            await start_listening(page)
+            await expect(page.locator("#lines .speech")).to_have_count(1)
+        await expect(page.locator("#state")).to_contain_text("No connection")
+        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
+            await expect(page.locator("#state")).to_have_text("Listening")
+            first_gap = page.locator("#lines .gap").first
+            await expect(first_gap).to_contain_text("no audio was lost")
+            await expect(page.locator("#lines .gap ~ .speech")).not_to_have_count(0)
+        tried = len(attempts)
+        lost = page.locator("#lines .gap").nth(1)
+        while len(attempts) < tried + 5:  # pauses of 0.5, 1, 2, 4 and 5 s
+            await page.wait_for_event("websocket")
+        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
+            await expect(lost).to_contain_text("s of audio were lost")
+            after = page.locator("#lines .gap ~ .gap ~ .speech")
+            await expect(after.first).to_contain_text("lamp")
+            lines = json.loads(await downloaded(page, "JSON"))["lines"]
+    starts = [line["start"] for line in lines]
+    assert starts == sorted(starts)
+    gaps = [line["end"] - line["start"] for line in lines if line["kind"] == "gap"]
+    assert len(gaps) == 2
+    assert gaps[0] < 0.05 < gaps[1]
+    assert {line["text"] for line in lines if line["kind"] == "speech"} <= pieces_of("lamp")
+
+
+def pieces_of(word: str) -> set[str]:
+    """A word that a lost connection may have cut anywhere."""
+    ends = range(len(word) + 1)
+    return {word[a:b] for a in ends for b in ends if a < b}
+
+
+@in_loop
+async def test_a_microphone_that_is_not_allowed_is_said(tmp_path: Path) -> None:
+    async with (
+        service() as running,
+        browser_page(tmp_path, spoken("one"), allowed=False) as page,
+    ):
+        await page.goto(home(running))
+        await page.get_by_role("button", name="Start listening").click()
+        await expect(page.get_by_role("alert")).to_contain_text("not allowed")
+        await expect(page.get_by_role("button", name="Start listening")).to_be_visible()
+        assert running.engine.open_sessions == 0
+
+
+@in_loop
+async def test_keyboard_screen_reader_and_dark(tmp_path: Path) -> None:
+    model = BrowserModel(slots=4)
+    async with service(model=model) as running, browser_page(tmp_path, spoken("one")) as page:
+        await page.emulate_media(color_scheme="light")
+        await page.goto(home(running))
+        await expect(page.get_by_role("status").first).to_have_text("Not listening")
+        await expect(page.get_by_role("combobox", name="Microphone")).to_be_visible()
+        await expect(page.get_by_role("meter", name="Level")).to_be_visible()
+        for _ in range(2):  # past the theme
+            await page.keyboard.press("Tab")
+        await expect(page.get_by_role("button", name="Start listening")).to_be_focused()
+        await page.keyboard.press("Space")
+        log = page.get_by_role("log", name="Transcript")
+        await expect(log).to_have_attribute("aria-live", "polite")
+        await expect(log).to_contain_text("one")
+        await expect(page.locator("#live")).to_have_attribute("aria-live", "off")
+
+        paper = "getComputedStyle(document.documentElement).backgroundColor"
+        light = await page.evaluate(paper)
+        await page.emulate_media(color_scheme="dark")
+        dark = await page.evaluate(paper)
+        await page.get_by_role("button", name="Theme: auto").click()
+        assert (await page.evaluate(paper), light != dark) == (light, True)
+        await page.reload()  # what was chosen stays
+        await page.get_by_role("button", name="Theme: light").click()
+        assert await page.evaluate(paper) == dark
+
+
+# --- captions for others --------------------------------------------------------------------------
+
+
+@in_loop
+async def test_an_audience_reads_along_and_markup_stays_text(tmp_path: Path) -> None:
+    model = BrowserModel(LOOKAHEAD, labels=EVIL_LABELS, slots=4)
+    async with service(model=model) as running, browser_page(tmp_path, spoken("x x")) as page:
+        await page.goto(home(running))
+        await start_listening(page)
+        async with page.expect_popup() as opened:
+            await page.get_by_role("link", name="Page for an audience").click()
+        audience = await opened.value
+        overlay = await page.context.new_page()
+        await overlay.goto(home(running) + "captions?session=latest&view=overlay")
+        text = f"{EVIL} {EVIL}"
+        for each in (page, audience):
+            await expect(each.locator("#lines .speech span")).to_have_text(text)
+        await expect(overlay.locator("#live")).to_have_text(text)
+        for each in (page, audience, overlay):
+            assert await each.locator("img").count() == 0
+            assert "taken" not in await each.title()
+        await stop_listening(page)
+        await expect(audience.locator("#state")).to_have_text("This session is over.")
+
+
+@in_loop
+async def test_the_overlay_is_transparent_and_shows_the_last_lines_until_they_fade(
+    tmp_path: Path,
+) -> None:
+    async with (
+        service(model=FakeModel(LOOKAHEAD, slots=4)) as running,
+        browser_page(tmp_path, spoken("one")) as page,
+        connect(running.url) as socket,
+    ):
+        await page.set_viewport_size({"width": 900, "height": 300})
+        query = "captions?session=latest&view=overlay&size=40&lines=2&fade=0.5"
+        await page.goto(home(running) + query)
+        paper = "getComputedStyle(document.documentElement).backgroundColor"
+        assert await page.evaluate(paper) == "rgba(0, 0, 0, 0)"
+        await socket.send(START)
+        await socket.send(pcm(speak("what was said first is not there any more")))
+        await socket.send(FLUSH)
+        words = "and these are the words that are being said right now in the hall"
+        await socket.send(pcm(speak(words)))
+        live = page.locator("#live")
+        await expect(live).to_contain_text("in the")
+        assert await live.evaluate("e => e.getBoundingClientRect().height") == 2 * 1.3 * 40
+        assert await live.evaluate("e => getComputedStyle(e).fontSize") == "40px"
+        await expect(live.locator(".tail")).not_to_be_empty()
+        await expect(live).to_have_class("live faded")
+        await socket.send(pcm(speak(" it goes on")))
+        await expect(live).to_contain_text("it goes")
+        assert "what was said" not in await live.inner_text()
+        await photograph(page, "captions-overlay.png", 900, 300, "#385060")
+        await socket.send(STOP)
+        await said(socket)
+
+
+@in_loop
+async def test_a_viewer_finds_its_way_back_to_a_server(tmp_path: Path) -> None:
+    async with browser_page(tmp_path, spoken("one")) as page:
+        port = 0
+        for text in ("one", "two"):
+            async with service(ServerConfig(port=port)) as running, connect(running.url) as socket:
+                if port == 0:
+                    await page.goto(home(running) + "captions?session=latest")
+                port = running.server.port
+                await socket.send(START)
+                await expect(page.locator("#state")).to_have_text("Live")
+                await socket.send(pcm(speak(text)))
+                await socket.send(FLUSH)
+                await expect(page.locator("#lines .speech span").last).to_have_text(text)
+            await expect(page.locator("#state")).to_contain_text("No connection")
+        await expect(page.locator("#lines .speech span")).to_have_text(["one", "two"])
+
+
+@in_loop
+async def test_a_page_without_captions_says_so(tmp_path: Path) -> None:
+    async with service() as running, browser_page(tmp_path, spoken("one")) as page:
+        await page.goto(f"{home(running)}captions")
+        await expect(page.locator("#state")).to_have_text("No session is named")
+        await expect(page.get_by_role("link", name="the microphone page")).to_be_visible()
+        await page.goto(f"{home(running)}captions?session=nobody")
+        await expect(page.locator("#state")).to_have_text("This session is over.")
+        await expect(page.get_by_role("link", name="the microphone page")).to_be_hidden()
