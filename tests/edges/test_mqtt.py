@@ -138,6 +138,35 @@ async def test_finals_outlive_the_process(tmp_path: Path) -> None:
     assert rows == (0,)
 
 
+@in_loop
+async def test_what_is_said_last_is_published_too(tmp_path: Path) -> None:
+    """The server ends before anybody has looked at the session."""
+    async with mosquitto() as server, subscriber(server.port, "streamer/#") as heard:
+        async with publishing(server.port, tmp_path) as engine:
+            await heard.until("streamer/status")
+            session = engine.open_session(RULES, name="a")
+            await session.send(speak("good night"))
+            await session.finish()
+        assert (await heard.until("streamer/out/a/final"))["text"] == "good night"
+        assert (await heard.until("streamer/status"))["status"] == "offline"
+
+
+@in_loop
+async def test_a_full_outbox_loses_the_oldest_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with mosquitto() as server, line(server.port) as joined:
+        await joined.cut()
+        async with publishing(joined.port, tmp_path, max_outbox_messages=3) as engine:
+            await spoken(engine, "a", *"abcdef")
+            async with subscriber(server.port, "streamer/out/#") as heard:
+                await joined.open()
+                closed = await heard.until("streamer/out/a/closed")
+    assert [each["text"] for each in heard.bodies(FINALS)] == ["e", "f"]
+    assert closed["utterances"] == 6
+    assert caplog.text.count("the outbox is full") == 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_cuts_at_any_moment_lose_nothing_and_change_no_order(tmp_path: Path, seed: int) -> None:
     """At least once: a message in flight at the cut may come again, under its own key."""

@@ -33,6 +33,7 @@ GOODBYE_S = 2.0  # for the last status
 MAX_PACKET_BYTES = 1 << 20
 MAX_INCOMING = 4_096
 MAX_SAID = 1_024
+LOST_PER_WARNING = 1_000
 BATCH = 64  # messages read from the store at a time
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Broker:
         self.listeners: list[Listener] = []  # filled before `run`
         self._address, self._store, self._status_topic = address, store, status_topic
         self._is_up = self._is_leaving = self._is_outage_reported = False
+        self._lost_at_warning = 1
         self._said: deque[tuple[str, str]] = deque(maxlen=MAX_SAID)
         self._shown: dict[tuple[str, str], str] = {}  # at most one for each session
         self._work, self._idle = asyncio.Event(), asyncio.Event()
@@ -80,9 +82,9 @@ class Broker:
 
     async def keep(self, key: str, topic: str, payload: str) -> None:
         """Publish for certain, in order, once the broker is there; waits for the disk only."""
-        lost_before = self._store.lost
         await self._store.put(key, topic, payload)
-        if self._store.lost > lost_before:
+        if self._store.lost >= self._lost_at_warning:
+            self._lost_at_warning = self._store.lost + LOST_PER_WARNING
             logger.warning("mqtt: the outbox is full; %d messages lost so far", self._store.lost)
         self._wake()
 

@@ -46,7 +46,8 @@ class MqttEdge:
             raise ConfigError(str(error)) from error
         self._tasks = await asyncio.TaskGroup().__aenter__()
         broker = Broker(self.address, self._store, f"{config.topic}/status")
-        self._broker, self._publisher = broker, Publisher(self._engine, broker, config.topic)
+        self._broker = broker
+        self._publisher = Publisher(self._engine, broker, self._tasks, config.topic)
         self._audio_in = AudioIn(
             self._engine,
             self._endpoint,
@@ -66,9 +67,7 @@ class MqttEdge:
         broker.listeners = (
             [self._audio_in, self._hermes] if config.hermes_sites else [self._audio_in]
         )
-        self._publishing = self._tasks.create_task(
-            self._publisher.run(self._tasks), name="mqtt sessions"
-        )
+        self._publishing = self._tasks.create_task(self._publisher.run(), name="mqtt sessions")
         self._connecting = self._tasks.create_task(broker.run(), name="mqtt broker")
         return self
 

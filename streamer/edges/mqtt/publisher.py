@@ -21,23 +21,29 @@ logger = logging.getLogger(__name__)
 class Publisher:
     """Publishes all sessions that are opened from its making on, each in a task of `tasks`."""
 
-    def __init__(self, engine: Engine, broker: Broker, prefix: str) -> None:
-        self._broker, self._prefix = broker, prefix
+    def __init__(
+        self, engine: Engine, broker: Broker, tasks: asyncio.TaskGroup, prefix: str
+    ) -> None:
+        self._broker, self._tasks, self._prefix = broker, tasks, prefix
         self._opened = engine.watch()
         self._publishing: set[asyncio.Task[None]] = set()
 
-    async def run(self, tasks: asyncio.TaskGroup) -> None:
-        """Take new sessions until cancelled; those taken go on in `tasks` to their own end."""
+    async def run(self) -> None:
+        """Take new sessions until cancelled; those taken go on to their own end."""
         while True:
-            opened = await self._opened.get()
-            each = tasks.create_task(self._publish(opened), name=f"mqtt publish {opened.name}")
-            self._publishing.add(each)
-            each.add_done_callback(self._publishing.discard)
+            self._take(await self._opened.get())
 
     async def finished(self) -> None:
-        """Wait until the sessions taken so far have come to their end."""
+        """Wait until the sessions opened so far have come to their end."""
+        while not self._opened.empty():
+            self._take(self._opened.get_nowait())
         while self._publishing:
             await asyncio.wait(self._publishing)
+
+    def _take(self, opened: Opened) -> None:
+        each = self._tasks.create_task(self._publish(opened), name=f"mqtt publish {opened.name}")
+        self._publishing.add(each)
+        each.add_done_callback(self._publishing.discard)
 
     async def _publish(self, opened: Opened) -> None:
         """One session: finals and what follows from them are kept, the rest is for the moment."""
