@@ -45,7 +45,7 @@ class LoudnessMeter:
         # therefore the same for every cut of the audio.
         self._risen_db = RISE_DB_PER_S * grid.seconds(grid.samples(1))  # in one frame
         self._flat_floor_db = FIRST_FLOOR_DB
-        self._loud: deque[tuple[int, int]] = deque()  # [start, end), in order, not adjacent
+        self._loud: deque[tuple[int, int]] = deque()  # [start, end), in order
 
     @property
     def floor_db(self) -> float:
@@ -79,7 +79,7 @@ class LoudnessMeter:
     def skip(self, lost_samples: int) -> None:
         """Samples were lost behind the end of a segment."""
         assert not self._pending, self._measured
-        self._extend(self._measured, self._measured + lost_samples)
+        self._loud.append((self._measured, self._measured + lost_samples))
         self._measured += lost_samples
 
     def quiet_end(self, since: int, duration: int) -> int:
@@ -107,7 +107,7 @@ class LoudnessMeter:
         edges = np.flatnonzero(np.diff(is_loud, prepend=False, append=False))
         for first, behind in edges.reshape(-1, 2).tolist():
             end = self._measured if behind == count else begin + self._grid.samples(behind)
-            self._extend(begin + self._grid.samples(first), end)
+            self._loud.append((begin + self._grid.samples(first), end))
 
     def _floors_db(self, levels_db: Levels) -> Levels:
         """The noise floor at each frame, (T,), its own level included."""
@@ -120,8 +120,3 @@ class LoudnessMeter:
         self._frames += int(np.count_nonzero(is_audible))
         floors_db: Levels = flat_db + risen_db
         return floors_db
-
-    def _extend(self, start: int, end: int) -> None:
-        if self._loud and self._loud[-1][1] == start:
-            start = self._loud.pop()[0]
-        self._loud.append((start, end))

@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.core.context import SAMPLE_RATE, Grid
+from streamer.core.endpoint import EndpointRules
 from streamer.core.loudness import FIRST_FLOOR_DB, LoudnessMeter
+from streamer.core.utterance import Utterance
 
 HOP = 640
 GRID = Grid(HOP)
@@ -108,8 +110,22 @@ def test_a_sound_counts_to_the_end_of_its_frame_or_segment():
     assert loud_end(meter) == HOP + 7
 
 
+def test_the_senders_buffer_may_be_used_again():
+    meter, buffer = LoudnessMeter(GRID), tone(-10, 0.04)
+    meter.accept(buffer)
+    buffer[:] = 0
+    meter.measure()
+    assert loud_end(meter) == HOP
+
+
 def test_huge_samples_are_just_loud():
     assert loud_end(metered(np.full(HOP, 3e38, np.float32))) == HOP
+
+
+def test_an_utterance_forgets_the_sounds_before_it():
+    meter = metered(tone(-10, 10.0))
+    Utterance(EndpointRules(), meter).advance(Grid.samples_in(10.0))
+    assert meter.quiet_end(0, 1) == 1
 
 
 def test_forgotten_sounds_are_gone_and_later_ones_stay():

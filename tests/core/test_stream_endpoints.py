@@ -1,12 +1,14 @@
 """Endpoints by loudness: blank alone is not yet silence, and quiet need not be decoded."""
 
+import random
+
 import numpy as np
 import pytest
 
 from streamer.core.context import Context, Grid
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
-from streamer.core.hypothesis import Final, Partial, SpeechStart
+from streamer.core.hypothesis import Final, Flushed, Partial, SpeechStart
 from streamer.core.recognizer import Recognizer
 from streamer.core.stream import Stream
 from tests.fakes import BLANK, LABELS, FakeModel, audio
@@ -87,6 +89,15 @@ def test_no_endpoint_ahead_of_decoding_while_lookahead_speaks():
     assert [e.tail for e in events if isinstance(e, Partial)] == ["a", "ab"]
 
 
+def test_no_endpoint_ahead_of_decoding_while_a_letter_lasts():
+    stream = Stream(Context(0, 10, 0), Grid(), LABELS, EndpointRules(silence_s=0.4))
+    stream.accept_waveform(np.zeros(33 * 320 + 240, np.float32))
+    for ids in ([BLANK] * 2 + [A] + [BLANK] * 7, [BLANK] * 9 + [B], [B, *[BLANK] * 9]):
+        stream.next_window()
+        stream.accept_frames(Frames(np.array(ids), np.zeros(10, np.float32)))
+    assert finals(stream.take_events()) == []
+
+
 def test_the_first_word_after_an_endpoint_is_whole():
     """A letter that the model tells late, in the quiet before its endpoint, is the next one's."""
     stream = Stream(Context(0, 10, 0), Grid(), LABELS, EndpointRules(silence_s=0.4))
@@ -101,3 +112,44 @@ def test_the_first_word_after_an_endpoint_is_whole():
     events = stream.take_events()
     assert finals(events) == [("a", "endpoint"), ("b", "end")]
     assert [e.time for e in events if isinstance(e, SpeechStart)] == [2 * 0.02, 21 * 0.02]
+
+
+class DeafModel(FakeModel):
+    """Hears what it likes, where it likes: letters in quiet audio, and nothing in loud audio."""
+
+    def read(self, window):
+        hop_samples = self.grid.hop_samples
+        count = window.left + window.chunk + window.right
+        first = window.start_sample - window.left * hop_samples
+        starts = range(first, first + count * hop_samples, hop_samples)
+        ids = [A if random.Random(start).random() < 0.05 else BLANK for start in starts]
+        return Frames(np.array(ids), np.zeros(count, np.float32))
+
+
+def test_when_audio_comes_is_all_the_same_even_if_letters_are_told_late():
+    for seed in range(300):
+        rng = random.Random(seed)
+        right = rng.choice([0, 3])
+        rules = EndpointRules(silence_s=0.4, blank_s=rng.choice([0.4, 1.0]))
+        model = DeafModel(context=Context(0, rng.randint(1, 12), right), grid=Grid(640, 240))
+        sizes = [rng.randint(1, 3) * rng.choice([1, 640, 640, 1500]) for _ in range(60)]
+        parts = [np.full(size, rng.choice([0, 0, 0, 0.5]), np.float32) for size in sizes]
+        flushes = {rng.randrange(60) for _ in range(rng.choice([0, 2]))}
+        at_once, packets = (Recognizer(model, rules) for _ in range(2))
+        seen = []
+        for index, part in enumerate(parts):
+            if index in flushes:
+                at_once.stream.flush()
+                packets.stream.flush()
+            at_once.stream.accept_waveform(part)
+            for piece in np.array_split(part, rng.randint(1, 3)):
+                packets.stream.accept_waveform(piece)
+                seen += packets.decode()
+        for each in (at_once, packets):
+            each.stream.input_finished()
+        expected = finals_and_flushes(at_once.decode())
+        assert finals_and_flushes(seen + packets.decode()) == expected, seed
+
+
+def finals_and_flushes(events):
+    return [event for event in events if isinstance(event, Final | Flushed)]
