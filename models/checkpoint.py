@@ -25,6 +25,7 @@ from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+LANGUAGE_MODEL = "lm.arpa.gz"  # in the directory of a checkpoint that brings one along
 TRAINING_ONLY = ("masked_spec_embed",)  # keys that inference has no use for
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -136,7 +137,8 @@ def _download(name: str) -> Path:
             "pip install -e '.[hub]', or give a downloaded directory"
         ) from error
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        wanted = ["*.json", "*.safetensors", LANGUAGE_MODEL]
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises many kinds: network, absence, permission
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"cannot fetch {name!r} from the hub: {reason}") from error

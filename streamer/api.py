@@ -31,25 +31,46 @@ Owns the way from settings to a running engine. Must not know: the command line.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
 from contextlib import asynccontextmanager
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from models import checkpoint
 from models.acoustic import AcousticModel
 from streamer.audio import Samples
-from streamer.config import Config, ConfigError, EndpointRules, EngineConfig, ModelConfig
+from streamer.config import (
+    MODEL_LM,
+    NO_LM,
+    Config,
+    ConfigError,
+    EndpointRules,
+    EngineConfig,
+    ModelConfig,
+)
 from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.hypothesis import Event, Final
 from streamer.core.recognizer import Model
+from streamer.core.scoring import NoScorer, Scorer
 from streamer.edges import audio_file
 from streamer.edges.microphone import Microphone
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
 from streamer.engine.session import Session, SessionError
+from streamer.language_model import Hotwords, LanguageModel, LanguageModelError, load_ngrams
 
 CHUNK_S = {"low": 0.16, "default": 0.32, "accurate": 0.64}
 LOOKAHEAD_S = {"low": 0.0, "default": 0.0, "accurate": 0.32}
+DEFAULT_BEAM = 25
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
 
 
@@ -190,9 +211,38 @@ def build_runner(acoustic: AcousticModel, config: ModelConfig, slots: int = 1) -
             slots=slots,
             device=config.device,
             dtype=config.dtype,
+            search=build_search(acoustic, config),
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+
+
+def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | None:
+    """How the frames of a model are decoded by `config`, None for greedily; raises ConfigError."""
+    if not config.beam and config.lm == NO_LM:
+        return None
+    if acoustic.vocabulary.delimiter is None:
+        raise ConfigError(f"--lm and --beam: {config.name} has no delimiter between words")
+    scorer: Scorer = NoScorer()
+    try:
+        if config.lm != NO_LM:
+            own = config.lm == MODEL_LM
+            path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL if own else config.lm
+            scorer = _language_model(Path(path), config.lm_alpha, config.lm_beta)
+    except (checkpoint.CheckpointError, LanguageModelError) as error:
+        raise ConfigError(f"--lm {config.lm}: {error}") from error
+
+    def biased(hotwords: Sequence[str]) -> Scorer:
+        return Hotwords(scorer, hotwords, config.hotword_weight) if hotwords else scorer
+
+    takes_hotwords = find_spec("pyctcdecode") is not None
+    return BeamSearch(config.beam or DEFAULT_BEAM, biased, takes_hotwords)
+
+
+@lru_cache(1)
+def _language_model(path: Path, alpha: float, beta: float) -> LanguageModel:
+    """Loaded once for all runners of a command."""
+    return LanguageModel(load_ngrams(path), alpha=alpha, beta=beta)
 
 
 def geometry(config: ModelConfig, grid: Grid) -> Context:

@@ -32,6 +32,8 @@ __all__ = [
     "load",
 ]
 
+NO_LM, MODEL_LM = "none", "model"
+
 T = TypeVar("T")
 Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]
@@ -65,9 +67,18 @@ class ModelConfig:
     left_context_s: float = setting(3.2, "seconds before the chunk that the encoder sees")
     device: Device = setting("auto", "where the model runs")
     dtype: Dtype = setting("auto", "number format of the model")
+    lm: str = setting(NO_LM, "language model: none, model (the checkpoint's own), or a file")
+    lm_alpha: float = setting(0.5, "weight of the language model")
+    lm_beta: float = setting(1.0, "what every word scores beside it")
+    beam: int = setting(0, "beams of the search; 0: 25 with a language model, greedy without")
+    hotword_weight: float = setting(10.0, "what a word scores that a client expects, with beams")
 
     def __post_init__(self) -> None:
         _check_range("left_context_s", self.left_context_s, 0.0, 60.0)
+        _check_range("lm_alpha", self.lm_alpha, 0.0, 10.0)
+        _check_range("lm_beta", self.lm_beta, -10.0, 10.0)
+        _check_range("beam", self.beam, 0, 500)
+        _check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)

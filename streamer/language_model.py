@@ -5,10 +5,15 @@ frames, beams, streams.
 """
 
 import gzip
+import importlib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from streamer.core.scoring import Scorer
 
 KNOWN_PARTS = 1 << 16  # words begun whose scores are remembered
 
@@ -31,6 +36,8 @@ def load_ngrams(path: Path) -> Ngrams:
     Raises LanguageModelError: no such file, not a language model, or the extra is not installed.
     """
     kenlm = _imported("kenlm")
+    if not path.is_file():
+        raise LanguageModelError(f"there is no file {path}")
     try:
         if path.suffix != ".gz":
             return _opened(kenlm, path)
@@ -39,13 +46,11 @@ def load_ngrams(path: Path) -> Ngrams:
             plain = Path(folder) / path.stem
             plain.write_bytes(gzip.decompress(path.read_bytes()))
             return _opened(kenlm, plain)
-    except (OSError, EOFError, ValueError) as error:
-        raise LanguageModelError(f"{path} cannot be read as a language model: {error}") from error
+    except (OSError, EOFError, ValueError, RuntimeError) as error:
+        raise LanguageModelError(f"{path} is no n-gram model that KenLM can read") from error
 
 
 def _imported(name: str) -> Any:
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -72,3 +77,72 @@ def _unigrams(path: Path) -> list[str]:
             if len(fields) > 1 and not fields[1].startswith("<"):
                 words.append(fields[1])
     return words
+
+
+class LanguageModel:
+    """An n-gram model as a `core.scoring.Scorer`, with pyctcdecode's scores.
+
+    Args:
+        ngrams: from `load_ngrams`.
+        alpha: weight of its log-probabilities.
+        beta: what every word is given.
+
+    Raises:
+        LanguageModelError: the extra is not installed.
+    """
+
+    def __init__(self, ngrams: Ngrams, *, alpha: float, beta: float) -> None:
+        scores = _imported("pyctcdecode.language_model")
+        self._model = scores.LanguageModel(
+            ngrams.model, ngrams.words or None, alpha=alpha, beta=beta
+        )
+        self._ngrams, self._new_state = ngrams.model, _imported("kenlm").State
+        self._end_weight: float = alpha * scores.LOG_BASE_CHANGE_FACTOR
+        self.part = lru_cache(KNOWN_PARTS)(self._part)
+
+    def start(self) -> Any:
+        """KenLM's beginning of a sentence."""
+        return self._model.get_start_state()
+
+    def word(self, state: Any, word: str) -> tuple[float, Any]:
+        """The score of `word` behind `state`, and the state behind it."""
+        score, after = self._model.score(state, word)
+        return score, after
+
+    def end(self, state: Any) -> float:
+        """The score of a sentence that ends at `state`."""
+        score: float = self._ngrams.BaseScore(state, "</s>", self._new_state())
+        return self._end_weight * score
+
+    def _part(self, part: str) -> float:
+        return float(self._model.score_partial_token(part))
+
+
+class Hotwords:
+    """Hotwords on top of another scorer: pyctcdecode's scores of both.
+
+    Args:
+        scorer: what everything else is scored by.
+        phrases: each word of each of them scores `weight` more.
+        weight: a natural logarithm; pyctcdecode's default is 10.
+
+    Raises:
+        LanguageModelError: the extra is not installed.
+    """
+
+    def __init__(self, scorer: Scorer, phrases: Sequence[str], weight: float) -> None:
+        scores = _imported("pyctcdecode.language_model")
+        self._hot = scores.HotwordScorer.build_scorer(phrases, weight=weight)
+        self._scorer = scorer
+        self.start, self.end = scorer.start, scorer.end
+        self.part = lru_cache(KNOWN_PARTS)(self._part)
+
+    def word(self, state: Any, word: str) -> tuple[float, Any]:
+        """The other scorer's score, and `weight` more for a hotword."""
+        score, after = self._scorer.word(state, word)
+        return score + float(self._hot.score(word)), after
+
+    def _part(self, part: str) -> float:
+        if part in self._hot:
+            return float(self._hot.score_partial_token(part))
+        return self._scorer.part(part)

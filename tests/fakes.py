@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames, Labels
+from streamer.core.scoring import NoScorer
 
 SCALE = 64
 BLANK, DELIMITER = 0, 1
@@ -53,6 +55,8 @@ def read_frames(samples: Waveform, hop_samples: int) -> Frames:
 
 
 class FakeModel:
+    search: BeamSearch | None = None  # greedy
+
     def __init__(
         self,
         context: Context = CONTEXT,
@@ -76,3 +80,33 @@ class FakeModel:
 
     def reset(self, slots: Sequence[int]) -> None:
         assert all(0 <= slot < self.slots for slot in slots), slots
+
+
+def no_scorer(_: Sequence[str]) -> NoScorer:
+    return NoScorer()
+
+
+class SearchedModel(FakeModel):
+    """Gives all log-probabilities: of each letter, `doubt` is heard as the letter behind it."""
+
+    def __init__(
+        self,
+        context: Context = CONTEXT,
+        grid: Grid = GRID,
+        *,
+        slots: int = 1,
+        doubt: float = 0.0,
+        search: BeamSearch = BeamSearch(10, no_scorer, takes_hotwords=False),  # noqa: B008
+    ) -> None:
+        super().__init__(context, grid, slots=slots)
+        self.doubt = doubt
+        self.search = search
+
+    def read(self, window: Window) -> Frames:
+        frames = super().read(window)
+        rows, ids = np.arange(len(frames.token_ids)), frames.token_ids
+        probs = np.full((len(ids), len(self.labels.tokens)), 1e-5)
+        letters = (ids != BLANK) & (ids != DELIMITER)
+        probs[rows[letters], ids[letters] % (len(self.labels.tokens) - 1) + 1] = self.doubt or 1e-5
+        probs[rows, ids] = np.where(letters, 0.999 - self.doubt, 0.999)
+        return Frames(ids, frames.log_probs, np.log(probs).astype(np.float32))

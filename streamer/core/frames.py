@@ -33,8 +33,19 @@ class Labels:
 class Frames:
     """The model's answer to a window: for its valid frames, left + chunk + right in that order.
 
-    `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities.
+    `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities;
+    `all_log_probs` float32 (T, V): those of all labels, where they are searched.
     """
 
     token_ids: npt.NDArray[np.integer[Any]]
     log_probs: npt.NDArray[np.float32]
+    all_log_probs: npt.NDArray[np.float32] | None = None
+
+    def part(self, begin: int, end: int) -> "Frames":
+        """The frames [begin, end)."""
+        every = self.all_log_probs
+        return Frames(
+            self.token_ids[begin:end],
+            self.log_probs[begin:end],
+            None if every is None else every[begin:end],
+        )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event
@@ -29,6 +30,10 @@ class Model(Protocol):
     @property
     def labels(self) -> Labels:
         """What its ids mean."""
+
+    @property
+    def search(self) -> BeamSearch | None:
+        """How its frames are decoded; None: greedily, and they need no `all_log_probs`."""
 
     @property
     def slots(self) -> int:
@@ -53,7 +58,7 @@ class Recognizer:
 
     def __init__(self, model: Model, endpoint: EndpointRules = DEFAULT_RULES) -> None:
         self._model = model
-        self.stream = Stream(model.context, model.grid, model.labels, endpoint)
+        self.stream = Stream(model.context, model.grid, model.labels, endpoint, model.search)
 
     def transcribe(self, samples: Waveform) -> list[Event]:
         """All events of one recording: float32 (S,) in [-1, 1] at 16 kHz."""

@@ -5,15 +5,14 @@ in, windows come out; frames go in, events come out. Must not know: models, batc
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
-from streamer.core.ctc import CtcState, Token, fold, open_token
+from streamer.core.ctc import Token
+from streamer.core.decoder import BeamDecoder, BeamSearch, Decoded, Decoder, GreedyDecoder
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
@@ -39,14 +38,14 @@ class _State:
     chunker: Chunker
     loudness: LoudnessMeter
     utterance: Utterance
+    decoder: Decoder
     narrator: Narrator = field(default_factory=Narrator)
-    ctc: CtcState = field(default_factory=CtcState)
-    origin: int = 0  # sample of the stream's clock at which frame 0 of `ctc` begins
+    origin: int = 0  # sample of the stream's clock at which the decoder's frame 0 begins
     received: int = 0  # samples
     decoded: int = 0  # samples in a committed chunk
     lost: int = 0  # samples in the gaps before the segment being decoded
     in_flight: Window | None = None
-    lookahead_speaks: bool = False  # the frames behind the decoded ones hold a letter
+    is_speaking: bool = False  # a letter is open or in the frames behind the decoded ones
     marks: deque[_Mark] = field(default_factory=deque)
     is_finished: bool = False
     is_done: bool = False
@@ -67,19 +66,26 @@ class Stream:
         grid: Grid,
         labels: Labels,
         endpoint: EndpointRules = DEFAULT_RULES,
+        search: BeamSearch | None = None,
     ) -> None:
         self._context = context
         self._grid = grid
         self._chunk_samples = grid.samples(context.chunk)
         self._labels = labels
         self._endpoint = endpoint
-        self._blanks = labels.silent | {labels.blank}
+        self._search = search  # None: greedy
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
         chunker, loudness = Chunker(self._context, self._grid), LoudnessMeter(self._grid)
-        self._state = _State(chunker, loudness, Utterance(self._endpoint, loudness))
+        utterance = Utterance(self._endpoint, loudness)
+        self._state = _State(chunker, loudness, utterance, self._new_decoder())
+
+    def _new_decoder(self) -> Decoder:
+        if self._search is None:
+            return GreedyDecoder(self._labels)
+        return BeamDecoder(self._search, self._labels, self._grid, self._endpoint)
 
     # --- audio in ---------------------------------------------------------------------------------
 
@@ -112,6 +118,17 @@ class Stream:
         """Endpoint rules for everything not yet decoded, and for every stream after a reset."""
         self._endpoint = endpoint
         self._state.utterance.configure(endpoint)
+        self._state.decoder.configure(endpoint)
+
+    @property
+    def takes_hotwords(self) -> bool:
+        """Whether `bias` may be called."""
+        return self._search is not None and self._search.takes_hotwords
+
+    def bias(self, hotwords: Sequence[str]) -> None:
+        """Expect these words, and no others, in everything not yet decoded."""
+        assert isinstance(self._state.decoder, BeamDecoder), "greedy decoding knows no words"
+        self._state.decoder.bias(hotwords)
 
     # --- windows out, frames in -------------------------------------------------------------------
 
@@ -133,21 +150,29 @@ class Stream:
 
     def accept_frames(self, frames: Frames) -> None:
         """Fold in the frames of the window in flight."""
+        self.accept_decoded(self.decode(frames))
+
+    def decode(self, frames: Frames) -> Decoded:
+        """The first half of `accept_frames`: the only call that another thread may make."""
+        window = self._state.in_flight
+        assert window is not None, "no window is in flight"
+        ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
+        assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
+        return self._state.decoder.decode(frames.part(window.left, ahead), frames.part(ahead, end))
+
+    def accept_decoded(self, decoded: Decoded) -> None:
+        """The second half of `accept_frames`."""
         state = self._state
         window = state.in_flight
         assert window is not None, "no window is in flight"
-        valid = (window.left + window.chunk + window.right,)
-        assert frames.token_ids.shape == frames.log_probs.shape == valid, (frames, valid)
         state.in_flight = None
         state.loudness.measure()
         chunk_end = window.start_sample + self._grid.samples(window.chunk)
         state.decoded = min(chunk_end, self._known_end)
-        ahead = window.left + window.chunk
-        chunk = slice(window.left, ahead)
-        self._commit(frames.token_ids[chunk], frames.log_probs[chunk])
-        self._pass_marks()
+        self._commit(decoded)
+        ends_segment = self._pass_marks()
         if not state.is_done:
-            self._show(frames.token_ids[ahead:], frames.log_probs[ahead:])
+            self._show([] if ends_segment else decoded.upcoming)
             self._look_ahead()
 
     # --- events out -------------------------------------------------------------------------------
@@ -199,39 +224,35 @@ class Stream:
         Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
         """
         state = self._state
-        run = open_token(state.ctc)
-        if state.lookahead_speaks or (run is not None and run.id != self._labels.delimiter):
+        if state.is_speaking:
             return
         until = min(state.decoded + self._chunk_samples, self._known_end) + state.lost
         if state.utterance.may_end_by(until):
             until = min(until, state.loudness.measure())
             self._end_utterances(state.utterance.look_ahead(until))
 
-    def _commit(
-        self, token_ids: npt.NDArray[np.integer[Any]], log_probs: npt.NDArray[np.float32]
-    ) -> None:
-        """Fold chunk frames into the state that stays."""
+    def _commit(self, decoded: Decoded) -> None:
+        """Take what is settled, and let time pass to where it is not."""
         state = self._state
-        state.ctc, tokens = fold(state.ctc, token_ids, log_probs, self._blanks)
-        for token in tokens:
+        for token in decoded.settled:
             self._add(self._letter(token))
         now = state.decoded + state.lost
-        run = open_token(state.ctc)
-        if run is not None:
-            letter = self._letter(run)
+        if decoded.open_tokens:
+            letter = self._letter(decoded.open_tokens[0])
             if letter.text is None:
                 self._add(letter)  # a delimiter takes effect where it begins
             else:
                 now = letter.start  # what is being said is not silence
         self._advance(now)
 
-    def _pass_marks(self) -> None:
-        """Let happen what waits for the samples decoded by now."""
+    def _pass_marks(self) -> bool:
+        """Let happen what waits for the samples decoded by now; whether there was anything."""
         state, seconds = self._state, self._grid.seconds
+        passed = False
         while state.marks and state.marks[0].at <= state.decoded:
-            run = open_token(state.ctc)
-            if run is not None:
-                self._add(self._letter(run))
+            passed = True
+            for token in state.decoder.finish():
+                self._add(self._letter(token))
             mark = state.marks.popleft()
             now = mark.at + state.lost
             self._advance(now)
@@ -246,8 +267,8 @@ class Stream:
             elif mark.what == "end":
                 state.narrator.say(Closed(state.received, state.narrator.utterances))
                 state.is_done = True
-            state.ctc = CtcState()
             state.origin = mark.at + state.lost
+        return passed
 
     def _letter(self, token: Token) -> Letter:
         """A token on the stream's clock; the last frame of a segment may be padded beyond it."""
@@ -269,17 +290,11 @@ class Stream:
         for words, reason in ended:
             self._state.narrator.end(words, reason, words[-1].end)
 
-    def _show(
-        self, token_ids: npt.NDArray[np.integer[Any]], log_probs: npt.NDArray[np.float32]
-    ) -> None:
-        """Show the utterance in progress, with lookahead frames folded into a throw-away copy."""
+    def _show(self, upcoming: list[Token]) -> None:
+        """Show the utterance in progress, with the tokens that are not settled as its tail."""
         state, utterance = self._state, self._state.utterance
-        ctc, tokens = fold(state.ctc, token_ids, log_probs, self._blanks)
-        run = open_token(ctc)
-        if run is not None:
-            tokens.append(run)
-        state.lookahead_speaks = any(token.id != self._labels.delimiter for token in tokens)
-        if tokens or not (utterance.is_blank() and state.narrator.is_silent()):
-            tail = utterance.tail([self._letter(token) for token in tokens])
+        state.is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
+        if upcoming or not (utterance.is_blank() and state.narrator.is_silent()):
+            tail = utterance.tail([self._letter(token) for token in upcoming])
             now = self._grid.seconds(state.decoded + state.lost)
             state.narrator.show(utterance.committed, tail, now)

@@ -6,21 +6,18 @@ the model is made of, where audio comes from, where events go.
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
-import numpy as np
-
-from streamer.core.chunker import Window
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
-from streamer.core.frames import Frames
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
+from streamer.engine.step import Result, step
 
 MAX_UNSEEN = 1_024  # sessions that a watcher has not taken yet
 RETRY_AFTER_S = 2.0
@@ -47,10 +44,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A batch and what became of it: frames, or why there are none."""
+    """A batch and what became of it: frames, perhaps decoded already, or why there are none."""
 
     batch: list[Session]
-    results: list[Frames | Exception]
+    results: list[Result]
 
 
 class Engine:
@@ -89,7 +86,6 @@ class Engine:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()  # no sessions
         self._idle.set()
-        self._is_closing = False
         self._tasks = asyncio.TaskGroup()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
 
@@ -121,7 +117,8 @@ class Engine:
         if not self._free_slots:
             raise CapacityError(f"all {self._max_sessions} sessions are taken")
         model = self._model
-        stream = Stream(model.context, model.grid, model.labels, endpoint or DEFAULT_RULES)
+        rules = endpoint or DEFAULT_RULES
+        stream = Stream(model.context, model.grid, model.labels, rules, model.search)
         slot = self._free_slots.pop()
         self._slots_to_reset.append(slot)
         chunk_samples = model.grid.samples(model.context.chunk)
@@ -218,24 +215,25 @@ class Engine:
         finally:
             self._stop()
 
-    def _launch(self, batch: list[Session]) -> asyncio.Future[list[Frames | Exception]]:
+    def _launch(self, batch: list[Session]) -> asyncio.Future[list[Result]]:
         """Start a step in the device thread; slots of new sessions are reset before it."""
         resets, self._slots_to_reset = self._slots_to_reset, []
         slots = [session.slot for session in batch]
         windows = [session.take_window() for session in batch]
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._device, _step, self._model, resets, slots, windows)
+        decoders = [session.decode for session in batch] if self._model.search else []
+        trip = partial(step, self._model, resets, slots, windows, decoders)
+        return asyncio.get_running_loop().run_in_executor(self._device, trip)
 
-    def _hand_back(self, step: _Step) -> None:
-        self._scheduler.done(step.batch)
-        for session, result in zip(step.batch, step.results, strict=True):
+    def _hand_back(self, done: _Step) -> None:
+        self._scheduler.done(done.batch)
+        for session, result in zip(done.batch, done.results, strict=True):
             if session.is_over:  # left while the step ran
                 self._give_back(session)
             elif isinstance(result, Exception):
                 _fail(session, result)
             else:
                 try:
-                    session.accept_frames(result)
+                    session.accept(result)
                 except Exception as error:  # a fault of one session must not stop the others
                     _fail(session, error)
 
@@ -258,38 +256,3 @@ def _fail(session: Session, cause: Exception) -> None:
     error = SessionError("engine", "the recognizer failed on this session")
     error.__cause__ = cause
     session.fail(error)
-
-
-def _step(
-    model: Model, resets: Sequence[int], slots: Sequence[int], windows: Sequence[Window]
-) -> list[Frames | Exception]:
-    """One trip to the device thread: a result for each window."""
-    if resets:
-        model.reset(resets)
-    results = _run(model, slots, windows)
-    frames = [result for result in results if isinstance(result, Frames)]
-    if not frames or np.isfinite(np.concatenate([f.log_probs for f in frames])).all():
-        return results
-    return [
-        FloatingPointError("the model returned log-probabilities that are not finite")
-        if isinstance(result, Frames) and not np.isfinite(result.log_probs).all()
-        else result
-        for result in results
-    ]
-
-
-def _run(model: Model, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames | Exception]:
-    """Run a batch; if the model raises, find the windows it raises on by halving the batch.
-
-    Sound because a model that raises leaves the state of every slot as it was (see `Model.run`).
-    """
-    try:
-        frames = model.run(slots, windows)
-    except Exception as error:
-        if len(slots) == 1:
-            return [error]
-        half = len(slots) // 2
-        head = _run(model, slots[:half], windows[:half])
-        return head + _run(model, slots[half:], windows[half:])
-    assert len(frames) == len(windows), (len(frames), len(windows))
-    return list(frames)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames, Labels
 
 Mode = Literal["cache", "window"]
@@ -92,6 +93,7 @@ class ModelRunner:
         slots: streams that can be open at once.
         device: ``auto`` is CUDA where there is one.
         dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32.
+        search: how its frames are decoded; None: greedily.
 
     Raises:
         ValueError: no such device, or a geometry that the model cannot have.
@@ -106,10 +108,12 @@ class ModelRunner:
         slots: int,
         device: str = "auto",
         dtype: str = "auto",
+        search: BeamSearch | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.slots = slots
+        self.search = search
         self.context = Context(0, context.chunk, context.right) if mode == "cache" else context
         self.grid = Grid(model.hop_samples, model.tail_samples)
         vocabulary: Vocabulary = model.vocabulary
@@ -132,7 +136,10 @@ class ModelRunner:
 
     @torch.inference_mode()
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
-        """The best id of every valid frame of each window; see ``core.recognizer.Model.run``."""
+        """The best id of every valid frame of each window, and all log-probs if they are searched.
+
+        See ``core.recognizer.Model.run``.
+        """
         samples_BS = torch.from_numpy(np.stack([window.samples for window in windows]))
         left_B, committed_B, valid_B = torch.tensor(
             [[w.left, w.chunk, w.left + w.chunk + w.right] for w in windows], device=self.device
@@ -149,8 +156,14 @@ class ModelRunner:
             )
         best_BU, ids_BU = log_probs_BUV.max(dim=-1)
         best, ids = best_BU.cpu().numpy(), ids_BU.cpu().numpy()
+        every = log_probs_BUV.cpu().numpy() if self.search is not None else None
         valid = [window.left + window.chunk + window.right for window in windows]
-        return [Frames(ids[row, :count], best[row, :count]) for row, count in enumerate(valid)]
+        return [
+            Frames(
+                ids[row, :count], best[row, :count], None if every is None else every[row, :count]
+            )
+            for row, count in enumerate(valid)
+        ]
 
     @torch.inference_mode()
     def offline(self, recordings: Sequence[Waveform]) -> list[npt.NDArray[np.float32]]:

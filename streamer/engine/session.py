@@ -6,11 +6,12 @@ device, the outside world.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import repeat
 from typing import Literal, Protocol, Self, TypeAlias
 
 from streamer.core.chunker import Waveform, Window
+from streamer.core.decoder import Decoded
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event, Partial
@@ -134,6 +135,8 @@ class Session:
         self.slot = slot
         self._host = host
         self._stream = stream
+        self.decode = stream.decode  # of the window in flight; another thread may call it
+        self.takes_hotwords = stream.takes_hotwords
         self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
@@ -143,8 +146,6 @@ class Session:
         self._room = asyncio.Event()
         self._is_finished = False  # no more input
         self._over: SessionError | None = None  # what a call after the end raises
-
-    # --- for the owner of the audio ---------------------------------------------------------------
 
     async def send(self, samples: Waveform) -> None:
         """Take float32 (S,) samples in [-1, 1] at 16 kHz, any S; waits only for room.
@@ -176,10 +177,12 @@ class Session:
             self._stream.input_finished()
             self._announce()
 
-    def configure(self, endpoint: EndpointRules) -> None:
-        """Endpoint rules for everything not yet decoded."""
+    def configure(self, endpoint: EndpointRules, hotwords: Sequence[str] | None = None) -> None:
+        """Rules for everything not yet decoded, and the words to expect (None: as before)."""
         self._check_input()
         self._stream.configure(endpoint)
+        if hotwords is not None:
+            self._stream.bias(hotwords)
 
     def report_gap(self, duration: int) -> None:
         """`duration` samples were lost between what was sent and what will be."""
@@ -207,8 +210,6 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         self.abort()
 
-    # --- for those who listen ---------------------------------------------------------------------
-
     def events(self) -> AsyncIterator[Event]:
         """The events, for one reader; ends after `Closed` or raises SessionError."""
         return self._outbox
@@ -222,16 +223,16 @@ class Session:
         self._outboxes.append(outbox)
         return outbox
 
-    # --- for the engine ---------------------------------------------------------------------------
-
     def take_window(self) -> Window:
         """The next window, from now on in flight."""
         self._deadlines.popleft()
         return self._stream.next_window()
 
-    def accept_frames(self, frames: Frames) -> None:
-        """The frames of the window in flight."""
-        self._stream.accept_frames(frames)
+    def accept(self, answer: Frames | Decoded) -> None:
+        """The frames of the window in flight, or what `decode` has made of them."""
+        if isinstance(answer, Frames):
+            answer = self.decode(answer)
+        self._stream.accept_decoded(answer)
         self._room.set()
         self._announce()
 
@@ -241,8 +242,6 @@ class Session:
             for outbox in self._outboxes:
                 outbox.fail(error)
             self._leave(error)
-
-    # --- inside -----------------------------------------------------------------------------------
 
     def _check_input(self) -> None:
         if self._over is not None:

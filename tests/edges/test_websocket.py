@@ -14,9 +14,11 @@ from websockets.exceptions import InvalidStatus
 from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.core.chunker import Window
+from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
+from streamer.core.scoring import NoScorer
 from streamer.edges.websocket import ListenError
-from tests.fakes import BLANK, LABELS, FakeModel, audio, silence, speak
+from tests.fakes import BLANK, LABELS, FakeModel, SearchedModel, audio, silence, speak
 from tests.serving import errors, finals, in_loop, pcm, raw_connection, said, said_to, service
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
@@ -204,6 +206,28 @@ async def test_small_mistakes_leave_the_stream_alive() -> None:
     codes = ["unsupported", "unknown_type", "bad_request", "bad_request"]
     assert errors(heard) == [(each, False) for each in codes]
     assert (finals(heard), code) == (["turn on the lamp"], 1000)
+
+
+@in_loop
+async def test_hotwords_reach_the_search_of_a_server_that_has_one() -> None:
+    expected: list[tuple[str, ...]] = []
+
+    def scorer(hotwords: Sequence[str]) -> NoScorer:
+        expected.append(tuple(hotwords))
+        return NoScorer()
+
+    search = BeamSearch(8, scorer, takes_hotwords=True)
+    async with service(model=SearchedModel(slots=4, search=search)) as running:
+        heard, code = await said_to(
+            running.url,
+            m.encode(m.Start(hotwords=("Lamp", "the hall"))),
+            LAMP,
+            m.encode(m.Configure(hotwords=())),
+            m.encode(m.Configure()),
+            STOP,
+        )
+    assert (finals(heard), errors(heard), code) == (["turn on the lamp"], [], 1000)
+    assert expected == [(), ("lamp", "the hall"), ()]
 
 
 @in_loop

@@ -135,7 +135,7 @@ class Connection:
     async def _feed(self, session: Session, start: messages.Start) -> None:
         """Client to session, until `stop`."""
         await self._peer.send(self._ready())
-        await self._refuse_hotwords(start.hotwords)
+        await self._expect(session, start.hotwords)
         decoder = PcmDecoder(start.audio)
         slice_bytes = bytes_per_sample(start.audio) * (start.audio.sample_rate // SLICES_PER_S)
         async for received in self._received():
@@ -152,7 +152,7 @@ class Connection:
                 case messages.Configure() as change:
                     self._endpoint = _patched(self._endpoint, change.endpoint)
                     session.configure(self._endpoint)
-                    await self._refuse_hotwords(change.hotwords or ())
+                    await self._expect(session, change.hotwords)
                 case messages.Start():
                     await self._complain("bad_request", "this stream has been started already")
         await self._accept(session, decoder.finish())
@@ -205,9 +205,13 @@ class Connection:
             await self._complain(error.code, str(error))
             return None
 
-    async def _refuse_hotwords(self, hotwords: tuple[str, ...]) -> None:
-        if hotwords:
-            await self._complain("unsupported", "hotwords are not supported and were ignored")
+    async def _expect(self, session: Session, hotwords: tuple[str, ...] | None) -> None:
+        """Pass on the words a client expects (None: as before), if they are of any use."""
+        if hotwords is not None and session.takes_hotwords:
+            session.configure(self._endpoint, hotwords)
+        elif hotwords:
+            message = "hotwords need a server with --lm or --beam, and were ignored"
+            await self._complain("unsupported", message)
 
     async def _warn_of_bad_audio(self, decoder: PcmDecoder) -> None:
         """Say once that samples were no numbers."""

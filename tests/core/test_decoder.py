@@ -1,0 +1,137 @@
+"""A stream that is searched, held to the same stream decoded greedily where nothing is in doubt."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamDecoder, BeamSearch
+from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.frames import Labels
+from streamer.core.hypothesis import Closed, Final, Partial
+from streamer.core.recognizer import Recognizer
+from streamer.core.scoring import NoScorer
+from tests.fakes import FakeModel, SearchedModel, silence, speak
+
+CONTEXTS = [Context(0, 1, 0), Context(0, 16, 0), Context(3, 5, 4)]
+
+
+class Liking(NoScorer):
+    """One word scores high, whole or begun."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def word(self, state, word):
+        return 9.0 * (word in self.words), None
+
+    def part(self, part):
+        return 9.0 * any(word.startswith(part) for word in self.words)
+
+
+def texts(events):
+    return [(e.text, e.reason) for e in events if isinstance(e, Final)]
+
+
+def sentences(hop_samples=320):
+    said = [silence(0.3)]
+    for text in ("turn on the lamp", "it's too bright", "aa bb"):
+        said += [speak(text, hop_samples=hop_samples), silence(1.5)]
+    return np.concatenate(said)
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+@pytest.mark.parametrize("hop_samples", [320, 640])
+def test_speech_without_doubt_is_decoded_as_greedily(context, hop_samples):
+    grid = Grid(hop_samples)
+    samples = sentences(hop_samples)
+    searched = Recognizer(SearchedModel(context, grid)).transcribe(samples)
+    greedy = Recognizer(FakeModel(context, grid)).transcribe(samples)
+    assert texts(searched) == texts(greedy)
+    assert len(texts(greedy)) == 3
+    for one, other in zip(searched, greedy, strict=False):
+        if isinstance(one, Final) and isinstance(other, Final):
+            assert [replace(w, confidence=1.0) for w in one.words] == list(other.words)
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_packets_change_nothing_and_events_keep_their_promises(context, seed):
+    """In doubt about everything: each letter is also nearly another one."""
+    samples, rng = sentences(), random.Random(seed)
+    whole = Recognizer(SearchedModel(context, doubt=0.4)).transcribe(samples)
+    recognizer = Recognizer(SearchedModel(context, doubt=0.4))
+    events, begin = [], 0
+    while begin < len(samples):
+        end = begin + rng.randint(1, 9000)
+        recognizer.stream.accept_waveform(samples[begin:end])
+        events += recognizer.decode()
+        begin = end
+    recognizer.stream.input_finished()
+    events += recognizer.decode()
+    assert [e for e in events if isinstance(e, Final | Closed)] == [
+        e for e in whole if isinstance(e, Final | Closed)
+    ]
+    committed, revision = "", 0
+    for event in events:
+        if isinstance(event, Partial):
+            assert event.committed.startswith(committed)
+            assert event.revision > revision
+            committed, revision = event.committed, event.revision
+        elif isinstance(event, Final):
+            assert event.text.startswith(committed)
+            assert all(w.start < w.end for w in event.words)
+            committed = ""
+    assert len(texts(events)) == 3
+
+
+def test_a_flush_settles_everything_and_begins_anew():
+    recognizer = Recognizer(SearchedModel(doubt=0.4))
+    for text in ("ab cd", "ef"):
+        recognizer.stream.accept_waveform(speak(text))
+        recognizer.stream.flush(text)
+        assert texts(recognizer.decode()) == [(text, "flush")]
+    recognizer.stream.input_finished()
+    assert [type(e) for e in recognizer.decode()] == [Closed]
+
+
+def test_an_uncertain_word_is_committed_by_the_pause_behind_it():
+    recognizer = Recognizer(SearchedModel(Context(0, 1, 0), doubt=0.45))
+    recognizer.stream.accept_waveform(np.concatenate([speak("abc", 1), silence(0.5)]))
+    partials = [(e.committed, e.tail) for e in recognizer.decode() if isinstance(e, Partial)]
+    assert partials[-2:] == [("", "abc"), ("abc", "")]
+
+
+def test_expected_words_win_from_the_next_frames_on():
+    search = BeamSearch(25, Liking, takes_hotwords=True)
+    recognizer = Recognizer(SearchedModel(doubt=0.45, search=search))  # z is nearly y, and so on
+    recognizer.stream.accept_waveform(speak("yes "))
+    recognizer.stream.flush()
+    events = recognizer.decode()
+    assert recognizer.stream.takes_hotwords
+    recognizer.stream.bias(["zft"])  # each letter the next one
+    recognizer.stream.accept_waveform(speak("yes yes"))
+    recognizer.stream.input_finished()
+    events += recognizer.decode()
+    assert [text for text, _ in texts(events)] == ["yes", "zft zft"]
+
+
+def test_a_greedy_stream_takes_no_hotwords():
+    assert not Recognizer(FakeModel()).stream.takes_hotwords
+
+
+def test_words_need_a_delimiter():
+    labels = Labels(("_", "a"), 0, None)
+    search = BeamSearch(5, lambda _: NoScorer(), takes_hotwords=False)
+    with pytest.raises(ValueError, match="delimiter"):
+        BeamDecoder(search, labels, Grid(), DEFAULT_RULES)
+
+
+@pytest.mark.parametrize("silence_s", [0.2, 1.0])
+def test_configured_endpoints_are_met(silence_s):
+    rules = EndpointRules(silence_s=silence_s)
+    samples = np.concatenate([speak("ab"), silence(0.6), speak("cd")])
+    found = texts(Recognizer(SearchedModel(doubt=0.4), rules).transcribe(samples))
+    assert found == ([("ab", "endpoint"), ("cd", "end")] if silence_s < 0.5 else [("ab cd", "end")])
