@@ -239,6 +239,19 @@ async def test_a_client_that_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPa
 
 
 @in_loop
+async def test_a_client_that_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SEND_S", 0.2)
+    ping = json.dumps({"type": "ping", "data": {"text": "x" * 1_000}}).encode() + b"\n"
+    async with serving() as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(ping * 100)
+                await writer.drain()
+        writer.close()
+
+
+@in_loop
 async def test_a_client_that_vanishes_takes_its_session_along(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

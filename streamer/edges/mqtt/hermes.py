@@ -37,7 +37,7 @@ class _Dialog:
     inlet: Inlet = field(default_factory=Inlet)
     is_answered: bool = False
     is_told_of_bad_audio: bool = False
-    heard_at: float = 0.0  # loop time of the last frame
+    asked_at: float = 0.0  # loop time of the last frame, or of stopListening
 
 
 class Hermes:
@@ -98,7 +98,9 @@ class Hermes:
             case "startListening":
                 self._start(body, site, session, is_snake)
             case "stopListening" if (site, session) in self._dialogs:
-                self._dialogs.pop((site, session)).inlet.close()
+                dialog = self._dialogs.pop((site, session))
+                dialog.asked_at = asyncio.get_running_loop().time()
+                dialog.inlet.close()
             case "toggleOff" if isinstance(reason, str) and len(reasons) < 100:
                 reasons.add(reason[:MAX_ID_LENGTH])
             case "toggleOn" if reason:
@@ -135,12 +137,12 @@ class Hermes:
                     self._complain(dialog, str(error))
             return
         for dialog in dialogs:
-            dialog.heard_at = asyncio.get_running_loop().time()
+            dialog.asked_at = asyncio.get_running_loop().time()
             dialog.inlet.put_audio(audio, data)
 
     async def _serve(self, dialog: _Dialog, session: Session) -> None:
         """One dialog from startListening to its end; whoever asked is always answered."""
-        dialog.heard_at = asyncio.get_running_loop().time()
+        dialog.asked_at = asyncio.get_running_loop().time()
         try:
             async with session, asyncio.TaskGroup() as both:
                 feeding = dialog.inlet.feed(session, self._idle_timeout_s)
@@ -189,7 +191,7 @@ class Hermes:
         body = {
             "text": text,
             "likelihood": round(likelihood, 3),
-            "seconds": round(asyncio.get_running_loop().time() - dialog.heard_at, 3),
+            "seconds": round(asyncio.get_running_loop().time() - dialog.asked_at, 3),
             "site_id": dialog.site,
             "session_id": dialog.session,
         }

@@ -108,9 +108,7 @@ class Connection:
         finally:
             if self._turn is not None:
                 self._turn.session.abort()
-            self._writer.close()
-            with suppress(ConnectionError):
-                await self._writer.wait_closed()
+            await self._close()
 
     async def leave(self) -> None:
         """Answer what was heard so far, then close."""
@@ -238,6 +236,17 @@ class Connection:
     async def _end(self, code: str, text: str) -> None:
         with suppress(ConnectionError):
             await self._send("error", {"text": text, "code": code})
+
+    async def _close(self) -> None:
+        """Let the last words out, to a client that takes them."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(SEND_S):
+                await self._writer.wait_closed()
+        except TimeoutError:
+            self._writer.transport.abort()
+        except ConnectionError:
+            return
 
     async def _send(self, kind: str, data: dict[str, Any]) -> None:
         """Send, or drop a client that does not read."""
