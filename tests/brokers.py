@@ -20,7 +20,6 @@ listener {port} 127.0.0.1
 allow_anonymous {anonymous}
 connection_messages false
 log_dest stderr
-user {user}
 """
 
 
@@ -36,9 +35,9 @@ class Mosquitto:
     def __init__(self, folder: Path, passwords: dict[str, str] | None = None) -> None:
         self.port = free_port()
         self._folder = folder
-        config = CONFIG.format(
-            port=self.port, anonymous="false" if passwords else "true", user=os.environ.get("USER")
-        ).replace("user None", "user root" if os.getuid() == 0 else "")
+        config = CONFIG.format(port=self.port, anonymous="false" if passwords else "true")
+        if os.getuid() == 0:  # else it becomes somebody who may not read our folder
+            config += "user root\n"
         for user, password in (passwords or {}).items():
             users = folder / "users"
             new = [] if users.exists() else ["-c"]
