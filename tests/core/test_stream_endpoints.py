@@ -44,13 +44,13 @@ def test_short_silence_must_be_quiet_and_long_silence_need_not(loud_frames, quie
     assert [text for text, _ in finals(events)] == texts
 
 
-def over_ahead_of_decoding(samples):
+def over_ahead_of_decoding(samples, **rules):
     """Finals before and after each of the last samples, in chunks of 10 frames, 20 decoded.
 
     It takes 20 quiet frames to end an utterance.
     """
-    rules = EndpointRules(silence_s=0.4, blank_s=1.0)
-    recognizer = Recognizer(FakeModel(context=Context(0, 10, 0)), rules)
+    endpoint = EndpointRules(silence_s=0.4, blank_s=1.0, **rules)
+    recognizer = Recognizer(FakeModel(context=Context(0, 10, 0)), endpoint)
     recognizer.stream.accept_waveform(samples[: 20 * 320 + 240])
     assert finals(recognizer.decode()) == []
     recognizer.stream.accept_waveform(samples[20 * 320 + 240 : -1])
@@ -69,6 +69,11 @@ def test_an_endpoint_does_not_wait_for_the_chunk_in_which_it_lies():
 def test_no_endpoint_when_much_of_the_silence_is_not_decoded():
     ids = [BLANK] * 5 + [A] + [BLANK] * 20
     assert over_ahead_of_decoding(audio(ids)) == []
+
+
+def test_an_utterance_that_grows_too_long_is_not_cut_ahead_of_decoding():
+    ids = [BLANK] * 2 + [A] + [BLANK] * 20
+    assert over_ahead_of_decoding(audio(ids), max_utterance_s=0.44) == []
 
 
 @pytest.mark.parametrize("loud_frame", [20, 21, 22])
@@ -112,6 +117,20 @@ def test_the_first_word_after_an_endpoint_is_whole():
     events = stream.take_events()
     assert finals(events) == [("a", "endpoint"), ("b", "end")]
     assert [e.time for e in events if isinstance(e, SpeechStart)] == [2 * 0.02, 21 * 0.02]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_flush_lets_the_silence_before_it_end_an_utterance_first(late):
+    """The endpoint lies in the frame that the flush cuts short; a letter is told late there."""
+    stream = Stream(Context(0, 10, 0), Grid(), LABELS, EndpointRules(silence_s=6_500 / 16_000))
+    stream.accept_waveform(np.zeros(7_500, np.float32))
+    answers = ([BLANK] * 2 + [A] + [BLANK] * 7, [BLANK] * 10, [BLANK] * 2 + [B, BLANK])
+    for index, ids in enumerate(answers):
+        if index == (2 if late else 0):
+            stream.flush()
+        stream.next_window()
+        stream.accept_frames(Frames(np.array(ids), np.zeros(len(ids), np.float32)))
+    assert finals(stream.take_events()) == [("a", "endpoint"), ("b", "flush")]
 
 
 class DeafModel(FakeModel):
