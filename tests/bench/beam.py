@@ -17,14 +17,19 @@ from pathlib import Path
 
 import jiwer
 import numpy as np
-import torch
 
 from models import checkpoint
+from streamer.api import build_model
+from streamer.config import ModelConfig
+from streamer.core import ctc
 from streamer.core.beam import BeamRules, BeamState, Search, finish, fold
+from streamer.core.frames import Labels
 from streamer.core.scoring import NoScorer, Scorer
+from streamer.engine.runner import ModelRunner
+from streamer.evaluation.manifest import Recording, read
 from streamer.language_model import Hotwords, LanguageModel, Ngrams, load_ngrams
-from tests.bench.accuracy import BATCH, Utterance, loaded, spell, utterances
 
+BATCH = 32
 CHUNK = 16  # frames a fold
 HOTWORDS = ("kitchen lamp", "coffee", "zebra")
 
@@ -47,7 +52,7 @@ def made_up(words: list[str], frames: int, ambiguous: float, seed: int = 0) -> n
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
-def search_of(labels: checkpoint.Vocabulary, scorer: Scorer, rules: BeamRules) -> Search:
+def search_of(labels: Labels, scorer: Scorer, rules: BeamRules) -> Search:
     assert labels.delimiter is not None
     return Search(labels.tokens, labels.silent | {labels.blank}, labels.delimiter, scorer, rules)
 
@@ -60,7 +65,7 @@ def seconds(log_probs: np.ndarray, search: Search) -> tuple[float, BeamState]:
     return time.process_time() - begin, state
 
 
-def speed(labels: checkpoint.Vocabulary, ngrams: Ngrams, real: np.ndarray | None) -> None:
+def speed(labels: Labels, ngrams: Ngrams, real: np.ndarray | None) -> None:
     """Print frames per second, by beam and scorer."""
     words = sorted(ngrams.words)
     kinds = {f"{share:.0%} ambiguous": made_up(words, 8_000, share) for share in (0.15, 0.5)}
@@ -88,7 +93,7 @@ def live_rules(width: int) -> BeamRules:
     return BeamRules(width, pause_frames=20, sentence_frames=60, max_words=8, max_frames=150)
 
 
-def hour(labels: checkpoint.Vocabulary, ngrams: Ngrams) -> None:
+def hour(labels: Labels, ngrams: Ngrams) -> None:
     """Print the time and memory of a search by the minute."""
     scorer = LanguageModel(ngrams, alpha=0.5, beta=1.5)
     search, state = search_of(labels, scorer, live_rules(25)), BeamState.start(scorer)
@@ -111,19 +116,29 @@ def hour(labels: checkpoint.Vocabulary, ngrams: Ngrams) -> None:
 # --- error rates ----------------------------------------------------------------------------------
 
 
-def offline(model: str, found: list[Utterance]) -> list[np.ndarray]:
+def recordings(shards: list[Path], limit: int | None) -> list[Recording]:
+    """The clips of all shards, longest first so that batches are even."""
+    found = [each for path in shards for each in read(path.with_suffix(".tsv"))[:limit]]
+    return sorted(found, key=lambda each: -each.duration_s())
+
+
+def offline(model: ModelRunner, found: list[Recording]) -> list[np.ndarray]:
     """Log-probs (T, V) of each clip with full context."""
-    acoustic, answers = loaded(model, "float32"), []
-    for start in range(0, len(found), BATCH):
-        group = found[start : start + BATCH]
-        lengths = torch.tensor([len(u.samples) for u in group]) + acoustic.tail_samples
-        audio = torch.zeros(len(group), int(lengths.max()))
-        for row, utterance in zip(audio, group, strict=True):
-            row[: len(utterance.samples)] = torch.from_numpy(utterance.samples)
-        with torch.inference_mode():
-            log_probs, frames = acoustic(audio, lengths)
-        answers += [row[:count].numpy() for row, count in zip(log_probs, frames, strict=True)]
-    return answers
+    groups = [found[start : start + BATCH] for start in range(0, len(found), BATCH)]
+    return [row for group in groups for row in model.offline([each.samples() for each in group])]
+
+
+def spell(labels: Labels, log_probs: np.ndarray) -> str:
+    """Greedy CTC of one clip."""
+    hidden = frozenset(labels.silent | {labels.blank})
+    state, tokens = ctc.fold(
+        ctc.CtcState(), log_probs.argmax(axis=1), log_probs.max(axis=1), hidden
+    )
+    last = ctc.open_token(state)
+    ids = [token.id for token in (*tokens, *([last] if last else []))]
+    return " ".join(
+        "".join(" " if i == labels.delimiter else labels.tokens[i] for i in ids).split()
+    )
 
 
 def decoded(log_probs: np.ndarray, search: Search) -> str:
@@ -134,11 +149,11 @@ def decoded(log_probs: np.ndarray, search: Search) -> str:
     )
 
 
-def show(name: str, found: list[Utterance], said: list[str]) -> None:
+def show(name: str, found: list[Recording], said: list[str]) -> None:
     """A line of word error rates, by source."""
     sources: dict[str, list[int]] = defaultdict(list)
-    for index, utterance in enumerate(found):
-        sources[utterance.source].append(index)
+    for index, recording in enumerate(found):
+        sources[recording.source].append(index)
         sources["all"].append(index)
     rates = {
         source: jiwer.wer([found[i].text for i in rows], [said[i] for i in rows])
@@ -150,13 +165,13 @@ def show(name: str, found: list[Utterance], said: list[str]) -> None:
 
 
 def sweep(
-    labels: checkpoint.Vocabulary,
+    labels: Labels,
     ngrams: Ngrams,
-    found: list[Utterance],
+    found: list[Recording],
     answers: list[np.ndarray],
     settings: argparse.Namespace,
 ) -> None:
-    show("greedy", found, [spell(labels, row.argmax(axis=1)) for row in answers])
+    show("greedy", found, [spell(labels, row) for row in answers])
     for width in settings.beams:
         search = search_of(labels, NoScorer(), BeamRules(width))
         show(f"beam {width}", found, [decoded(row, search) for row in answers])
@@ -183,9 +198,10 @@ def main() -> None:
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 1.0, 2.0])
     parser.add_argument("--live", action="store_true", help="with a live stream's rules too")
     settings = parser.parse_args()
-    labels, ngrams = loaded(settings.model, "float32").vocabulary, load_ngrams(settings.lm)
-    found = utterances(settings.shards, settings.limit)
-    answers = offline(settings.model, found)
+    model = build_model(ModelConfig(name=settings.model, dtype="float32"))
+    labels, ngrams = model.labels, load_ngrams(settings.lm)
+    found = recordings(settings.shards, settings.limit)
+    answers = offline(model, found)
     if settings.sweep:
         sweep(labels, ngrams, found, answers, settings)
     elif settings.hour:
