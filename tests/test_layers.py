@@ -51,6 +51,7 @@ ALLOWED = {
         "streamer.evaluation.offline",
     ),
     "models": ("torch", "numpy", "safetensors", "huggingface_hub", "soundfile", "soxr", "tqdm"),
+    "models.training.voices": ("numpy", "soundfile", "soxr", "ttspico", "models"),
     "models.training.evaluation": ("torch", "numpy", "jiwer", "models"),
     "clients": (
         "numpy",

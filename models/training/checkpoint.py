@@ -1,6 +1,7 @@
 """Training state on disk: weights, averages and optimiser moments as safetensors, progress as JSON.
 
-Owns resumability: a checkpoint is complete once its JSON is there. Knows nothing of data.
+Owns resumability: the safetensors file holds the progress too and is replaced by one rename, so a
+run that is killed while it saves goes on from the save before. Knows nothing of data.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -32,7 +34,7 @@ def save(
     average: dict[str, Tensor],
     optimizers: list[Optimizer],
 ) -> None:
-    """Write ``last.safetensors`` and ``last.json``, each by rename, the JSON last."""
+    """Write ``last.safetensors``, by rename, and ``last.json`` for people to read."""
     tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
     tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
     for number, optimizer in enumerate(optimizers):
@@ -42,10 +44,11 @@ def save(
                 for key, value in state.items()
             }
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "last.part")
-    (folder / "last.part").rename(folder / "last.safetensors")
-    (folder / "last.json.part").write_text(json.dumps(asdict(progress)))
-    (folder / "last.json.part").rename(folder / "last.json")
+    written = json.dumps(asdict(progress))
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, folder / "last.part", metadata={"progress": written})
+    (folder / "last.part").replace(folder / "last.safetensors")
+    (folder / "last.json").write_text(written)
 
 
 def resume(
@@ -55,9 +58,10 @@ def resume(
     optimizers: list[Optimizer],
 ) -> Progress:
     """Fill the given tensors and optimisers from ``folder``; a fresh Progress if it is empty."""
-    if not (folder / "last.json").exists():
+    path = folder / "last.safetensors"
+    if not path.exists():
         return Progress()
-    tensors = load_file(folder / "last.safetensors")
+    tensors = load_file(path)
     for prefix, target in (("weights", weights), ("average", average)):
         for name, tensor in target.items():
             tensor.copy_(tensors[f"{prefix}.{name}"])
@@ -68,4 +72,6 @@ def resume(
             if kind == "optimizer" and int(rest[0]) == number:
                 state.setdefault(int(rest[1]), {})[rest[2]] = tensor
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return Progress(**json.loads((folder / "last.json").read_text()))
+    with safe_open(path, "pt") as file:
+        written = (file.metadata() or {}).get("progress")
+    return Progress(**json.loads(written or (folder / "last.json").read_text()))

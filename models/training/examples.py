@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor
@@ -50,10 +49,12 @@ class Preparation:
         device: torch.device | str = "cpu",
     ) -> None:
         self.recipe, self.features, self.output_stride = recipe, features, output_stride
+        policies: tuple[Normalization, ...] = ("running", "utterance")
+        if features.normalization == "global":
+            policies = ("global",)
         self.extractors = {
             policy: FeatureExtractor(with_normalization(features, policy)).to(device)
-            for policy in get_args(Normalization)
-            if policy != "global" or features.normalization == "global"
+            for policy in policies
         }
 
     @torch.no_grad()

@@ -108,10 +108,11 @@ def settings_of(
 def check_settings(folder: Path, settings: dict[str, object], world: World) -> None:
     """Write the settings of a new run; TrainingError where a run with others is there."""
     path = folder / "settings.json"
+    if not world.first:
+        return
     if not path.exists():
-        if world.first:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = [name for name in settings if before.get(name) != settings[name]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+UNITS = {"s": "SECONDS", "h": "HOURS", "share": "SHARE"}  # by the last part of a field's name
 
 
 class TrainingError(Exception):
@@ -153,7 +154,7 @@ def add_options(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
             type=float if many else type(default),
             nargs="+" if many else None,
             default=default,
-            metavar=each.name.rpartition("_")[2].upper(),
+            metavar=UNITS.get(each.name.rpartition("_")[2], "N"),
             help=f"{each.metadata['help']} (default: {shown})",
         )
 

@@ -23,6 +23,7 @@ from models.training.masters import Masters
 from models.training.mixture import Mixture
 from models.training.network import (
     BLANK,
+    RUN_WEIGHTS,
     check_geometry,
     encoder_config,
     initialize,
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
     recipe, geometry = from_options(Recipe, arguments), from_options(Geometry, arguments)
     torch.manual_seed(arguments.seed)
     trainer = Trainer(recipe, encoder_config(geometry))
-    if (arguments.out / "last.json").exists():
+    if (arguments.out / RUN_WEIGHTS).exists():
         check_geometry(read_weights(str(arguments.out)), trainer.model.config, str(arguments.out))
         trainer.resume(arguments.out)
     elif arguments.start is not None:

@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from models import checkpoint
-from models.training.progress import clock
 from tests.commands import ROOT, STREAMER, run
 from tests.models.training import speech
 
@@ -229,7 +228,3 @@ def test_silence_can_be_learnt(start: str, manifest: Path, tmp_path: Path) -> No
     assert status == 0, err
     weights = load_file(tmp_path / "out" / "run" / "last.safetensors")
     assert all(np.isfinite(tensor.numpy()).all() for tensor in weights.values())
-
-
-def test_times_are_told_as_clocks_do() -> None:
-    assert [clock(s) for s in (0, 59.6, 3599, 7325)] == ["0:00:00", "0:01:00", "0:59:59", "2:02:05"]

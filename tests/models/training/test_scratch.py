@@ -178,6 +178,9 @@ def test_training_learns_and_resumes_exactly(tmp_path: Path) -> None:
     second = Trainer(recipe, SMALL)
     second.resume(tmp_path)
     assert second.progress == first.progress
+    (tmp_path / "last.json").write_text('{"step": 1}')  # as of another save: it is not believed
+    second.resume(tmp_path)
+    assert second.progress == first.progress
     resumed = [second.step(examples[index % 6]) for index in range(18, 36)]
     assert resumed == losses[18:]
     for name, master in whole.masters.weights.items():
