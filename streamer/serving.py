@@ -33,9 +33,10 @@ async def serve(
             places.append(await _begin_wyoming(edges, engine, settings, model.name))
         own = websocket.WebSocketServer(engine, settings.endpoint, settings.server, model)
         listening = await edges.enter_async_context(own)
-        address = f"ws://{_shown(settings.server.host)}:{listening.port}/v1/stream"
-        print(f"serving {model.name} (latency {model.latency_ms} ms) at {address}")
-        print(*places, sep="\n", end="\n" * bool(places), flush=True)
+        address = f"{_shown(settings.server.host)}:{listening.port}"
+        latency = f"latency {model.latency_ms} ms"
+        print(f"serving {model.name} ({latency}) at ws://{address}/v1/stream")
+        print(*places, f"live captions in a browser at http://{address}/", sep="\n", flush=True)
         await told.wait()
 
 

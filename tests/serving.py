@@ -44,11 +44,15 @@ class Service:
 
 @asynccontextmanager
 async def service(
-    config: ServerConfig | None = None, *, slots: int = 4, model: Model | None = None
+    config: ServerConfig | None = None,
+    *,
+    slots: int = 4,
+    model: Model | None = None,
+    name: str = "fake",
 ) -> AsyncIterator[Service]:
     config = config or ServerConfig(port=0)
     model = model or FakeModel(slots=slots)
-    about = ServedModel("fake", 335)
+    about = ServedModel(name, 335)
     async with (
         Engine(model, max_sessions=slots, max_batch=8, max_backlog_s=2.0) as engine,
         WebSocketServer(engine, EndpointRules(), config, about) as server,

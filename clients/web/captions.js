@@ -6,6 +6,7 @@ import { offerThemes } from "./theme.js";
 import { Transcript } from "./transcript.js";
 
 const OVERLAY_CHARACTERS = 600; // of past text: more than any overlay shows
+const LATEST = "latest"; // not one session, but the newest and then the next
 const CONNECT_TIMEOUT_MS = 5000;
 
 const query = new URLSearchParams(location.search);
@@ -34,34 +35,34 @@ function connect() {
   const path = `/v1/captions?session=${encodeURIComponent(session)}`;
   const socket = new WebSocket(`${scheme}://${location.host}${path}`);
   let fault = null;
-  let hasClosed = false;
+  let isOver = false;
   say("connecting", "Connecting…");
   connecting = setTimeout(() => socket.close(), CONNECT_TIMEOUT_MS);
   socket.onopen = () => {
     clearTimeout(connecting);
     retry.worked();
-    say("connecting", "Waiting for the session to begin…");
+    say("connecting", "Waiting for a session to begin…");
   };
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.type === "error") fault = message;
-    hasClosed = message.type === "closed";
+    if (message.type === "closed") isOver = session !== LATEST;
     take(message);
   };
   socket.onclose = () => {
     clearTimeout(connecting);
-    leave(fault, hasClosed);
+    leave(fault?.code === "no_session" || isOver);
   };
 }
 
-function leave(fault, hasClosed) {
+function leave(isOver) {
   show(transcript.cut());
-  if (fault?.code === "no_session" || hasClosed) {
+  if (isOver) {
     say("idle", "This session is over.");
     return;
   }
   const pause_s = retry.later();
-  const latest = session === "latest" ? "; only the server's own machine may follow “latest”" : "";
+  const latest = session === LATEST ? "; only the server's own machine may follow “latest”" : "";
   say("waiting", `No connection; trying again in ${pause_s.toFixed(1)} s${latest}`);
 }
 
@@ -71,7 +72,7 @@ function take(message) {
       begin(message.session);
       break;
     case "closed":
-      say("idle", "This session is over.");
+      say("idle", session === LATEST ? "Waiting for the next session" : "This session is over.");
       show(transcript.cut());
       break;
     case "final":

@@ -33,7 +33,8 @@ const recognition = new Recognition(socketUrl, {
   onLost: () => show(transcript.cut()),
   onResumed: ({ start, end }) => show(transcript.gap(start, end)),
 });
-let isListening = false; // the button is pressed
+let isListening = false; // as the button has it
+let isOpening = false; // the browser is asking for the microphone
 let latencies_ms = [];
 let silentFrames = 0;
 
@@ -41,18 +42,19 @@ let silentFrames = 0;
 
 async function start() {
   trouble("");
-  setListening(true);
+  isOpening = true;
   try {
     await microphone.open(page.device.value, page.processed.checked);
   } catch (error) {
-    setListening(false);
     trouble(error.message);
     return;
+  } finally {
+    isOpening = false;
   }
-  await listDevices(); // they have names now
-  if (!isListening) return microphone.close(); // stopped while the browser was asking
+  setListening(true);
   silentFrames = 0;
   recognition.start(microphone.sampleRate);
+  await listDevices(); // they have names now
 }
 
 async function stop(why = "") {
@@ -66,7 +68,6 @@ async function stop(why = "") {
 function setListening(on) {
   isListening = on;
   page.talk.textContent = on ? "Stop listening" : "Start listening";
-  page.talk.setAttribute("aria-pressed", String(on));
 }
 
 function hear(frame) {
@@ -143,7 +144,7 @@ function show(line) {
   });
 }
 
-/** How long after its end in the audio the last word is here; only partials are that fresh. */
+/** How long after its end in the audio the last piece of text is here; only partials are fresh. */
 function measure(message, offset_s) {
   const last = message.words?.at(-1);
   if (message.type !== "partial" || last === undefined) return;
@@ -186,7 +187,7 @@ function trouble(text) {
   page.trouble.hidden = text === "";
 }
 
-page.talk.addEventListener("click", () => (isListening ? stop() : start()));
+page.talk.addEventListener("click", () => isOpening || (isListening ? stop() : start()));
 page.device.addEventListener("change", changeMicrophone);
 page.processed.addEventListener("change", changeMicrophone);
 page.copy.addEventListener("click", copy);

@@ -44,6 +44,7 @@ export class Recognition {
   }
 
   start(sampleRate) {
+    if (this.#state === "finishing") this.#lose("started again");
     this.#sampleRate = sampleRate;
     this.#queue = [];
     this.#queued_s = 0;

@@ -3,20 +3,27 @@
 With STREAMER_SCREENSHOTS=docs in the environment, the pictures in docs/ are taken anew.
 """
 
+import asyncio
+import difflib
 import json
 import os
 from pathlib import Path
+from typing import Self
 
+import numpy as np
+import pytest
+import soundfile
 from playwright.async_api import Page, expect
 from websockets.asyncio.client import connect
 
+from clients.demo import CLIP, SPOKEN
 from streamer import messages as m
-from streamer.config import ServerConfig
+from streamer.config import ModelConfig, ServerConfig
 from streamer.core.context import Context
 from streamer.core.stream import Labels
 from streamer.edges.captions import CaptionWriter
 from tests.browser import BrowserModel, browser_page, spoken
-from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, speak
+from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, silence, speak
 from tests.serving import DEADLINE_S, Service, in_loop, pcm, said, service
 
 START, STOP, FLUSH = m.encode(m.Start()), m.encode(m.Stop()), m.encode(m.Flush())
@@ -26,10 +33,14 @@ EVIL_LABELS = Labels(
     tuple(EVIL if token == "x" else token for token in LABELS.tokens), BLANK, DELIMITER
 )
 
-LOUD = """level => new Promise(heard => {
-    const look = () => level.value > 0.1 ? heard() : requestAnimationFrame(look);
-    look();
-})"""
+# Looks at every frame that is drawn: what is waited for may be gone at the next.
+LOUD, WRITTEN = (
+    f"""seen => new Promise(done => {{
+        const look = () => seen.{what} ? done() : requestAnimationFrame(look);
+        look();
+    }})"""
+    for what in ("value > 0.1", "textContent")
+)
 
 expect.set_options(timeout=DEADLINE_S * 1000)
 
@@ -62,6 +73,7 @@ async def photograph(page: Page, name: str, width: int, height: int, behind: str
     if folder is not None:
         await page.set_viewport_size({"width": width, "height": height})
         await page.evaluate("paper => document.body.style.background = paper", behind)
+        await page.locator("#live .tail").evaluate(WRITTEN)
         await page.screenshot(path=Path(folder) / name)
 
 
@@ -82,8 +94,6 @@ async def test_words_of_the_microphone_are_in_the_page_and_in_its_files(tmp_path
         assert await page.locator("#device option").count() > 1
         lines_said = page.locator("#lines .speech span")
         await expect(lines_said).to_have_text(texts[:1])
-        await expect(page.locator("#live")).to_contain_text("and then tell")
-        await photograph(page, "captions-page.png", 900, 780)
         await expect(lines_said).to_have_text(texts)
         await stop_listening(page)
         assert running.engine.open_sessions == 0
@@ -101,6 +111,30 @@ async def test_words_of_the_microphone_are_in_the_page_and_in_its_files(tmp_path
             writer = CaptionWriter("srt" if kind == "srt" else "vtt")
             expected = writer.header() + "".join(writer.add(final) for final in finals)
             assert await downloaded(page, kind.upper()) == expected
+
+
+@pytest.mark.usefixtures("one_thread")
+@in_loop
+async def test_the_model_that_ships_hears_the_browser(tmp_path: Path) -> None:
+    from streamer import api  # loads torch
+
+    speech, rate = soundfile.read(CLIP, dtype="float32")
+    assert rate == 16_000
+    heard = np.concatenate([silence(1.0), speech, silence(2.0)])
+    model = api.build_model(ModelConfig(device="cpu"), slots=2)
+    async with (
+        service(model=model, slots=2, name="tiny-en") as running,
+        browser_page(tmp_path, heard) as page,
+    ):
+        await page.goto(home(running))
+        await start_listening(page)
+        await expect(page.locator("#live .committed")).to_contain_text("lamp in the")
+        await photograph(page, "captions-page.png", 900, 560)
+        await expect(page.locator("#lines .speech")).not_to_have_count(0)
+        await stop_listening(page)
+        words = " ".join(await page.locator("#lines .speech span").all_inner_texts()).split()
+    alike = difflib.SequenceMatcher(None, words, SPOKEN.split(), autojunk=False).ratio()
+    assert alike > 0.8, words
 
 
 def final_of(line: dict) -> m.Final:
@@ -157,6 +191,60 @@ async def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
     assert len(gaps) == 2
     assert gaps[0] < 0.05 < gaps[1]
     assert {line["text"] for line in lines if line["kind"] == "speech"} <= pieces_of("lamp")
+
+
+@in_loop
+async def test_a_server_that_falls_silent_is_given_up_and_nothing_is_lost(tmp_path: Path) -> None:
+    model = BrowserModel(slots=4)
+    async with (
+        service(model=model) as running,
+        Wire(running.server.port) as wire,
+        browser_page(tmp_path, spoken("lamp"), loop=True) as page,
+    ):
+        await page.goto(f"http://127.0.0.1:{wire.port}/")
+        await start_listening(page)
+        await expect(page.locator("#lines .speech")).to_have_count(1)
+        wire.open.clear()
+        await expect(page.locator("#state")).to_contain_text("the server does not answer")
+        wire.open.set()
+        await expect(page.locator("#lines .gap")).to_contain_text("no audio was lost")
+        await expect(page.locator("#lines .gap ~ .speech")).not_to_have_count(0)
+
+
+class Wire:
+    """Passes bytes between a browser and a server, both ways, while it is open."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __aenter__(self) -> Self:
+        self._listening = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = self._listening.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        far, to_far = await asyncio.open_connection("127.0.0.1", self._server_port)
+        for ends in ((near, to_far), (far, to_near)):
+            self._tasks.add(asyncio.create_task(self._pass(*ends), name="wire"))
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(1 << 16):
+                await self.open.wait()
+                sink.write(data)
+        except ConnectionError:
+            return
+        finally:
+            sink.close()
 
 
 def pieces_of(word: str) -> set[str]:
@@ -279,6 +367,12 @@ async def test_a_viewer_finds_its_way_back_to_a_server(tmp_path: Path) -> None:
                 await socket.send(pcm(speak(text)))
                 await socket.send(FLUSH)
                 await expect(page.locator("#lines .speech span").last).to_have_text(text)
+                if text == "one":  # the other one just goes
+                    await socket.send(STOP)
+                    await said(socket)
+                    await expect(page.locator("#state")).to_have_text(
+                        "Waiting for the next session"
+                    )
             await expect(page.locator("#state")).to_contain_text("No connection")
         await expect(page.locator("#lines .speech span")).to_have_text(["one", "two"])
 
