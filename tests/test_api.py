@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 import streamer
+from models import checkpoint
 from streamer import api
 from streamer.audio import Samples
-from streamer.config import EngineConfig
+from streamer.config import Config, ConfigError, EngineConfig, ModelConfig
 from streamer.core.hypothesis import Closed, Event, Final
 from tests.fakes import FakeModel, silence, speak
 from tests.serving import in_loop
@@ -55,3 +56,26 @@ async def test_a_file_is_a_source(tmp_path: Path) -> None:
 async def test_transcribe_names_its_async_sister_in_a_running_loop() -> None:
     with pytest.raises(RuntimeError, match="use recognize"):
         streamer.transcribe("there-is-no-such-file.wav")
+
+
+def test_a_language_model_mends_what_greedy_decoding_hears() -> None:
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pyctcdecode")
+    clip = Path(__file__).parent.parent / "clients" / "demo.flac"
+    (final,) = streamer.transcribe(clip, Config(model=ModelConfig(lm="model", dtype="float32")))
+    assert final.text.endswith("in the kitchen and tell me when the train to the city will leave")
+
+
+@pytest.mark.parametrize("name", ["nowhere.arpa", "model"])
+def test_a_language_model_that_is_not_there_is_one_sentence(tmp_path: Path, name: str) -> None:
+    for file in (checkpoint.PRETRAINED / "tiny-en").glob("*[!z]"):  # but for lm.arpa.gz
+        (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(ConfigError, match=rf"--lm {name}: there is no file"):
+        api.build_model(ModelConfig(name=str(tmp_path), lm=name))
+
+
+def test_beams_need_no_language_model() -> None:
+    search = api.build_model(ModelConfig(beam=7)).search
+    assert search is not None
+    assert search.width == 7
+    assert api.build_model(ModelConfig()).search is None

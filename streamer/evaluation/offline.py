@@ -15,6 +15,7 @@ import numpy.typing as npt
 from streamer.audio import Samples
 from streamer.core.alignment import align
 from streamer.core.context import Context, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.endpoint import LONGEST_S, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event, Final, Word
@@ -41,6 +42,10 @@ class OfflineModel(Protocol):
     def labels(self) -> Labels:
         """What its ids mean."""
 
+    @property
+    def search(self) -> BeamSearch | None:
+        """How its frames are decoded; None: greedily."""
+
     def offline(self, recordings: Sequence[Samples]) -> list[LogProbs]:
         """Log-probs of each recording (S,)."""
 
@@ -59,7 +64,7 @@ def transcribe(
     """One batch of recordings (S,), with the words of what is said in each."""
     return [
         Heard(
-            _words(events(model.grid, model.labels, samples, log_probs)),
+            _words(events(model.grid, model.labels, samples, log_probs, model.search)),
             reference_times(model.grid, model.labels, log_probs, reference),
         )
         for samples, log_probs, reference in zip(
@@ -68,13 +73,19 @@ def transcribe(
     ]
 
 
-def events(grid: Grid, labels: Labels, samples: Samples, log_probs: LogProbs) -> list[Event]:
+def events(
+    grid: Grid,
+    labels: Labels,
+    samples: Samples,
+    log_probs: LogProbs,
+    search: BeamSearch | None = None,
+) -> list[Event]:
     """What a stream says of samples (S,) that are one chunk with log-probs (T, V)."""
-    stream = Stream(Context(0, len(log_probs), 0), grid, labels, NO_ENDPOINTS)
+    stream = Stream(Context(0, len(log_probs), 0), grid, labels, NO_ENDPOINTS, search)
     stream.accept_waveform(samples)
     stream.input_finished()
     stream.next_window()
-    stream.accept_frames(Frames(log_probs.argmax(axis=1), log_probs.max(axis=1)))
+    stream.accept_frames(Frames(log_probs.argmax(axis=1), log_probs.max(axis=1), log_probs))
     return stream.take_events()
 
 

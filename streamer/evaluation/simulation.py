@@ -99,7 +99,7 @@ def simulate(
 
 
 def _begin(model: Model, rules: EndpointRules, index: int, recording: Recording) -> _Live:
-    stream = Stream(model.context, model.grid, model.labels, rules)
+    stream = Stream(model.context, model.grid, model.labels, rules, model.search)
     silence = np.zeros(pause_samples(model, rules), np.float32)
     return _Live(index, stream, np.concatenate([recording.samples(), silence]))
 

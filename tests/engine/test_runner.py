@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 
 from streamer.core.chunker import Chunker
 from streamer.core.context import Context
+from streamer.core.decoder import BeamSearch
 from streamer.core.hypothesis import Final
 from streamer.core.recognizer import Recognizer
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
 from tests.engine.harness import play, run
+from tests.fakes import no_scorer
 from tests.models.networks import acoustic
 
 CONTEXT = Context(left=24, chunk=8, right=4)
@@ -149,6 +152,21 @@ def test_every_valid_frame_has_an_id_and_a_log_probability(mode):
         assert frames.log_probs.dtype == np.float32
         assert (frames.log_probs <= 0).all()
         assert ((frames.token_ids >= 0) & (frames.token_ids < len(model.labels.tokens))).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_search_is_given_all_log_probs_of_the_same_frames(mode):
+    search = BeamSearch(5, no_scorer, takes_hotwords=False)
+    greedy, searched = runner(mode), runner(mode, kind=partial(ModelRunner, search=search))
+    chunker = Chunker(greedy.context, greedy.grid)
+    chunker.append(speech(40_000, seed=3))
+    while chunker.is_ready():
+        window = chunker.next_window()
+        (ids,), (every,) = greedy.run([0], [window]), searched.run([0], [window])
+        assert ids.all_log_probs is None
+        assert every.all_log_probs.shape == (len(ids.token_ids), len(greedy.labels.tokens))
+        np.testing.assert_array_equal(every.all_log_probs.argmax(axis=1), ids.token_ids)
+        np.testing.assert_array_equal(every.all_log_probs.max(axis=1), ids.log_probs)
 
 
 @pytest.mark.parametrize("mode", MODES)
