@@ -13,7 +13,7 @@ import numpy.typing as npt
 from streamer.core.chunker import Waveform
 from streamer.core.context import Grid
 
-MARGIN_DB = 10.0
+MARGIN_DB = 6.0
 """A frame is loud if it is this far above the noise floor."""
 
 RISE_DB_PER_S = 3.0

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from streamer.core.context import SAMPLE_RATE, Grid
 from streamer.core.endpoint import EndpointRules
-from streamer.core.loudness import FIRST_FLOOR_DB, LoudnessMeter
+from streamer.core.loudness import FIRST_FLOOR_DB, MARGIN_DB, RISE_DB_PER_S, LoudnessMeter
 from streamer.core.utterance import Utterance
 
 HOP = 640
@@ -82,7 +82,8 @@ def test_the_floor_falls_at_once_and_rises_slowly():
 def test_noise_that_stays_becomes_the_floor():
     """A fan is switched on: loud at first, and quiet once the floor has risen."""
     meter = metered(tone(-65, 1.0), tone(-45, 10.0))
-    assert 1.0 + 3.0 < loud_end(meter) / SAMPLE_RATE < 1.0 + 4.0
+    rising_s = (20.0 - MARGIN_DB) / RISE_DB_PER_S
+    assert loud_end(meter) / SAMPLE_RATE == pytest.approx(1.0 + rising_s, abs=0.05)
 
 
 def test_digital_silence_is_quiet_and_teaches_nothing():
