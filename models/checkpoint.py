@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models import settings
 from models.acoustic import AcousticModel
 from models.features import FeatureConfig
+from models.preprocessor import confidence_exponent, feature_config, preprocessor_json
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 
@@ -57,7 +57,9 @@ def load(name: str) -> AcousticModel:
     try:
         config = EncoderConfig.from_json(values)
         labels = Vocabulary.from_json(ids, marks, config.pad_token_id, config.vocab_size)
-        features = feature_config(_read_json(preprocessor))
+        ours = _read_json(preprocessor)
+        features, exponent = feature_config(ours), confidence_exponent(ours)
+        labels = replace(labels, confidence_exponent=exponent)
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     _check_sizes(folder, config, features)
@@ -186,20 +188,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def feature_config(values: dict[str, Any]) -> FeatureConfig:
-    """``preprocessor_config.json`` or ``processor_config.json``; our keys are in ``streaming``."""
-    values = values.get("feature_extractor", values)
-    ours = values.get("streaming", {}) if isinstance(values, dict) else None
-    if not isinstance(ours, dict):
-        raise ValueError("the feature extractor's settings are not JSON objects")
-    if values.get("sampling_rate", 16_000) != 16_000:
-        raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
-    unknown = ours.keys() - FeatureConfig.__slots__
-    if unknown:
-        raise ValueError(f"unknown setting {min(unknown)!r} of the feature extractor")
-    return settings.from_json(FeatureConfig, values | ours)
-
-
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file():
@@ -259,8 +247,6 @@ def save(
     folder: Path, model: Wav2Vec2BertForCTC, features: FeatureConfig, vocabulary: Vocabulary
 ) -> None:
     """Write a directory that ``load`` and ``transformers`` both read; weights keep their dtype."""
-    streaming = asdict(features)
-    bins, stride = streaming.pop("num_mel_bins"), streaming.pop("stride")
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     config = asdict(model.config) | {
         "model_type": "wav2vec2-bert",
@@ -268,18 +254,7 @@ def save(
         "dtype": dtype,
         "apply_spec_augment": False,
     }
-    preprocessor = {
-        "feature_extractor_type": "SeamlessM4TFeatureExtractor",
-        "processor_class": "Wav2Vec2BertProcessor",
-        "feature_size": bins,
-        "num_mel_bins": bins,
-        "stride": stride,
-        "sampling_rate": 16_000,
-        "padding_value": 0.0,
-        "padding_side": "right",
-        "return_attention_mask": True,
-        "streaming": {key: value for key, value in streaming.items() if value != ()},
-    }
+    preprocessor = preprocessor_json(features, vocabulary.confidence_exponent)
     ids, tokenizer = vocabulary.to_json()
     tokenizer |= {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",

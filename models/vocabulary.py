@@ -20,16 +20,23 @@ class Vocabulary:
     """What the ids of a model mean.
 
     ``tokens[i]`` is the text of label i; ``delimiter`` separates words; ``silent`` are never shown.
+    A word's confidence is the geometric mean of its letters' probabilities to the power
+    ``confidence_exponent``, which calibrates it (``streamer evaluate`` says which one would).
     """
 
     tokens: tuple[str, ...]
     blank: int
     delimiter: int | None
     silent: frozenset[int]
+    confidence_exponent: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank < len(self.tokens):
             raise ValueError(f"blank id: expected 0 to {len(self.tokens) - 1}, got {self.blank}")
+        if not 0.0 < self.confidence_exponent < 1e3:
+            raise ValueError(
+                f"confidence_exponent: expected more than 0, got {self.confidence_exponent}"
+            )
 
     @staticmethod
     def from_json(

@@ -18,6 +18,7 @@ class Labels:
     blank: int
     delimiter: int | None  # between words; None if pauses alone separate them
     silent: frozenset[int] = frozenset()  # never shown, as good as blank
+    confidence_exponent: float = 1.0  # makes words as often right as their confidence says
 
     def __post_init__(self) -> None:
         special = {self.blank, *self.silent}

@@ -278,7 +278,7 @@ class Stream:
         if state.marks:
             end = min(end, state.marks[0].at + state.lost)
         text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
-        return Letter(text, start, end, token.log_prob)
+        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent)
 
     def _add(self, letter: Letter) -> None:
         self._end_utterances(self._state.utterance.add(letter))

@@ -43,6 +43,10 @@ class Vocabulary(Protocol):
     def silent(self) -> frozenset[int]:
         """Ids that are never shown."""
 
+    @property
+    def confidence_exponent(self) -> float:
+        """To which power a word's confidence is right as often as it says."""
+
 
 class Acoustic(Protocol):
     """The network, as ``models.acoustic.AcousticModel`` has it; all counts are output frames."""
@@ -118,7 +122,11 @@ class ModelRunner:
         self.grid = Grid(model.hop_samples, model.tail_samples)
         vocabulary: Vocabulary = model.vocabulary
         self.labels = Labels(
-            vocabulary.tokens, vocabulary.blank, vocabulary.delimiter, vocabulary.silent
+            vocabulary.tokens,
+            vocabulary.blank,
+            vocabulary.delimiter,
+            vocabulary.silent,
+            vocabulary.confidence_exponent,
         )
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype)

@@ -194,6 +194,21 @@ def calibration(
     return gap / len(confidences), bins
 
 
+def calibrating_exponent(confidences: Sequence[float], right: Sequence[bool]) -> float | None:
+    """The power of the confidences under which what was right or wrong is most probable.
+
+    One of 121 from 1/16 to 64, evenly spaced by ratio; None without words of both kinds.
+    """
+    if len(set(right)) < 2:
+        return None
+    logs = np.log(np.clip(np.array(confidences), 1e-9, 1.0 - 1e-6))
+    hits = np.array(right)
+    exponents = 2.0 ** np.linspace(-4.0, 6.0, 121)
+    powers = exponents[:, None] * logs
+    likelihoods = np.where(hits, powers, np.log(-np.expm1(powers))).sum(axis=1)
+    return float(exponents[likelihoods.argmax()])
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """The median and the 95th percentile of `count` values."""

@@ -63,6 +63,7 @@ class Figures:
     spurious_words_per_min: float | None  # of recordings in which none are said
     calibration_error: float | None
     calibration: tuple[tuple[float, float, int], ...]  # mean confidence, share right, words
+    calibrating_exponent: float | None  # of the confidences as they were
     computing: Computing
     latency: Latency | None  # None offline
     flicker: Flicker | None
@@ -115,10 +116,9 @@ def summarize(condition: Condition, items: Sequence[Item]) -> Figures:
     spoken = [each for each, item in pairs if item.reference]
     noise_s = sum(item.duration_s for item in items if not item.reference)
     spurious = sum(len(each.words) for each, item in pairs if not item.reference)
-    gap, bins = measures.calibration(
-        [value for each in spoken for value in each.confidences],
-        [value for each in spoken for value in each.right],
-    )
+    confidences = [value for each in spoken for value in each.confidences]
+    right = [value for each in spoken for value in each.right]
+    gap, bins = measures.calibration(confidences, right)
     return Figures(
         name=condition.name,
         errors=pooled(spoken),
@@ -127,6 +127,7 @@ def summarize(condition: Condition, items: Sequence[Item]) -> Figures:
         spurious_words_per_min=60 * spurious / noise_s if noise_s else None,
         calibration_error=gap,
         calibration=tuple(bins),
+        calibrating_exponent=measures.calibrating_exponent(confidences, right),
         computing=_computing(condition, sum(item.duration_s for item in items)),
         latency=_latency(condition.latency_s, spoken) if condition.latency_s is not None else None,
         flicker=_flicker(outcomes) if condition.latency_s is not None else None,

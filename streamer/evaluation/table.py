@@ -38,6 +38,7 @@ def rows(results: Results) -> list[Row]:
         add("  substituted / deleted / inserted", lambda each: edits(each.errors.characters))
     add("spurious words per minute", lambda each: number(each.spurious_words_per_min, 2))
     add("calibration error (ECE)", lambda each: number(each.calibration_error, 3))
+    add("  power that would calibrate", lambda each: number(each.calibrating_exponent, 2))
     _add_live_rows(add)
     add(
         "real-time factor, one stream",

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,13 @@ def test_confidence_of_a_word_is_the_geometric_mean_of_its_tokens_best_frames():
     (final,) = (e for e in transcribe(samples) if isinstance(e, Final))
     assert [w.confidence for w in final.words] == pytest.approx(np.exp([-0.5, -0.5]))
     assert final.confidence == pytest.approx(np.exp(-0.5))
+
+
+def test_confidence_is_calibrated_by_a_power():
+    samples = audio([A, A, B, DELIMITER, C], [-0.5, -0.25, -0.75, 0.0, -0.5])
+    events = transcribe(samples, labels=dataclasses.replace(LABELS, confidence_exponent=3.0))
+    (final,) = (e for e in events if isinstance(e, Final))
+    assert [w.confidence for w in final.words] == pytest.approx(np.exp([-1.5, -1.5]))
 
 
 def test_configure_changes_the_rules_for_what_is_not_yet_decoded():

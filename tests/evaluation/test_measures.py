@@ -8,6 +8,7 @@ from streamer.core.hypothesis import Final, Partial, Word
 from streamer.evaluation.measures import (
     Edits,
     Spread,
+    calibrating_exponent,
     calibration,
     compare_characters,
     compare_words,
@@ -149,6 +150,16 @@ def test_normalisation_may_split_and_drop_words():
 
 
 # --- pooling --------------------------------------------------------------------------------------
+
+
+def test_the_calibrating_exponent_is_found():
+    said = [value for value in (0.6, 0.8, 0.9) for _ in range(1000)]
+    right = [rank < 1000 * value**3 for value in (0.6, 0.8, 0.9) for rank in range(1000)]
+    found = calibrating_exponent(said, right)
+    assert found == pytest.approx(3.0, rel=0.06)
+    before, after = (calibration([v**power for v in said], right)[0] for power in (1.0, found))
+    assert after < before / 5
+    assert calibrating_exponent([0.5, 0.9], [True, True]) is None
 
 
 def test_calibration_is_the_weighted_gap():

@@ -20,7 +20,7 @@ from transformers import (
     Wav2Vec2CTCTokenizer,
 )
 
-from models import checkpoint
+from models import checkpoint, preprocessor
 from models.checkpoint import CheckpointError
 from models.features import FeatureConfig
 from models.vocabulary import Vocabulary
@@ -380,4 +380,22 @@ def test_shipped_models_are_found_by_name():
 def test_every_setting_of_the_features_is_checked():
     for field in dataclasses.fields(FeatureConfig):
         with pytest.raises(ValueError, match=field.name):
-            checkpoint.feature_config({"streaming": {field.name: {"not": "a value"}}})
+            preprocessor.feature_config({"streaming": {field.name: {"not": "a value"}}})
+
+
+def test_the_calibration_of_confidences_survives_saving(tmp_path):
+    acoustic = checkpoint.load("tiny-en")
+    vocabulary = dataclasses.replace(acoustic.vocabulary, confidence_exponent=2.5)
+    checkpoint.save(tmp_path, acoustic.model, acoustic.features.config, vocabulary)
+    assert checkpoint.load(str(tmp_path)).vocabulary == vocabulary
+
+
+@pytest.mark.parametrize("exponent", [0.0, -1.0, 1e4, "much", None, True])
+def test_an_impossible_calibration_is_refused(tmp_path, exponent):
+    shutil.copytree(checkpoint.PRETRAINED / "tiny-en", tmp_path / "model")
+    path = tmp_path / "model" / "preprocessor_config.json"
+    values = json.loads(path.read_text())
+    values["streaming"]["confidence_exponent"] = exponent
+    path.write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match="confidence_exponent"):
+        checkpoint.load(str(tmp_path / "model"))
