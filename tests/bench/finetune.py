@@ -7,7 +7,8 @@ the 100 sentences that are tested is among the 600 to learn from. A small networ
 128, frames of 40 ms) first learns them from nothing with full context, normalised per utterance, as
 checkpoints on the hub are. That one is then fine-tuned on the same clips: as a control once more
 with full context, then under chunk masks, plain and with each term that is to make it better or
-earlier. Streamed is with 3.2 s of left context and running normalisation.
+earlier. Streamed is with 3.2 s of left context and running normalisation, full context with
+normalisation per utterance.
 
 Emission is when a letter's first frame comes in chunks of 320 ms, against the full-context pass of
 the checkpoint before, over the letters that both say at the same place.
@@ -52,10 +53,12 @@ LEFT_S = 3.2
 RUNS = {
     "more full context": WHOLE,
     "chunk masks": "--distillation 0",
-    "+ distillation": "--distillation 0.3",
-    "+ TrimTail": "--distillation 0 --trim-s 0.3",
-    "+ peak-first": "--distillation 0 --peak-first 0.5",
-    "+ all three": "--distillation 0.3 --trim-s 0.3 --peak-first 0.5",
+    "+ distillation 0.3": "--distillation 0.3",
+    "+ TrimTail 0.1 s": "--distillation 0 --trim-s 0.1",
+    "+ TrimTail 0.3 s": "--distillation 0 --trim-s 0.3",
+    "+ peak-first 0.1": "--distillation 0 --peak-first 0.1",
+    "+ peak-first 0.5": "--distillation 0 --peak-first 0.5",
+    "+ distillation, peak-first 0.1": "--distillation 0.3 --peak-first 0.1",
 }
 
 Letters = list[tuple[str, int]]  # what is said, and the frame in which it comes first
@@ -142,23 +145,26 @@ def finetune(start: str, options: str, out: Path, arguments: argparse.Namespace)
 
 
 def full_context(arguments: argparse.Namespace) -> str:
-    """A network that has learnt with full context alone, marked as what it is."""
+    """A network that has learnt with full context alone."""
     torch.manual_seed(1)
     network = Wav2Vec2BertForCTC(encoder_config(GEOMETRY))
     initialize(network)
     random_weights = arguments.out / "random"
     checkpoint.save(random_weights, network, FeatureConfig(stride=GEOMETRY.stride), VOCABULARY)
     options = f"{WHOLE} --steps {arguments.first_steps} --learning-rate {arguments.first_rate}"
-    trained = finetune(str(random_weights), options, arguments.out / "first", arguments)
-    acoustic, folder = checkpoint.load(trained), arguments.out / "full-context"
+    return finetune(str(random_weights), options, arguments.out / "first", arguments)
+
+
+def loaded(model: str) -> AcousticModel:
+    """A checkpoint whose full-context pass is normalised per utterance, whatever it says."""
+    acoustic = checkpoint.load(model)
     features = with_normalization(acoustic.features.config, "utterance")
-    checkpoint.save(folder, acoustic.model, features, acoustic.vocabulary)
-    return str(folder)
+    return AcousticModel(model, acoustic.model, features, acoustic.vocabulary).eval()
 
 
 def row(name: str, model: str, clips: list[Clip], reference: list[Letters]) -> str:
     """A line of the table."""
-    acoustic = checkpoint.load(model)
+    acoustic = loaded(model)
     said = {chunk_s: letters(acoustic, clips, chunk_s) for chunk_s in (None, *CHUNKS_S)}
     rates = " | ".join(f"{error_rate(each, clips, acoustic):.1%}" for each in said.values())
     hop_s = acoustic.hop_samples / SAMPLE_RATE
@@ -181,7 +187,7 @@ def main() -> None:
     record(texts[:TRAIN_CLIPS], arguments.out / "train")
     clips = record(texts[TRAIN_CLIPS:], arguments.out / "dev")
     start = full_context(arguments)
-    reference = letters(checkpoint.load(start), clips, None)
+    reference = letters(loaded(start), clips, None)
     chunks = " | ".join(f"{chunk_s * 1000:.0f} ms" for chunk_s in CHUNKS_S)
     lines = [
         f"| WER | full context | {chunks} | emission, ms |",
