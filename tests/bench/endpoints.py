@@ -35,6 +35,7 @@ from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event, Final, Flushed
 from streamer.core.recognizer import Model, Recognizer
+from streamer.engine.session import Session
 from tests.bench.latency import RATES, SENTENCES, VOICES, Speaker
 
 DEV = Path("../shared/data/audio/dev")
@@ -204,16 +205,22 @@ async def flushes(model: Model, found: list[np.ndarray], count: int) -> list[flo
             head = max(0, len(samples) - PACED_SAMPLES)
             async with engine.open_session() as session:
                 await session.send(samples[:head])
+                await flushed(session)  # nothing of this is left to be decoded
                 for start in range(head, len(samples), PACKET_SAMPLES):
                     await asyncio.sleep(PACKET_SAMPLES / SAMPLE_RATE)
                     await session.send(samples[start : start + PACKET_SAMPLES])
-                begin = time.perf_counter()
-                await session.flush("now")
-                async for event in session:
-                    if isinstance(event, Flushed):
-                        break
-                latencies.append(time.perf_counter() - begin)
+                latencies.append(await flushed(session))
     return latencies
+
+
+async def flushed(session: Session) -> float:
+    """Flush; returns the seconds to its answer."""
+    begin = time.perf_counter()
+    await session.flush()
+    async for event in session:
+        if isinstance(event, Flushed):
+            break
+    return time.perf_counter() - begin
 
 
 def main() -> None:
