@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,9 +21,13 @@ from models.training.network import MEL_BINS, VOCABULARY, check_geometry, config
 from models.training.recipe import TrainingError
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
 
+USUAL_CHUNK_MEL_FRAMES = 32  # 320 ms: full context normalises as the preset `default` does
 
-def export(runs: Sequence[Path], out: Path) -> None:
+
+def export(runs: Sequence[Path], out: Path, confidence_exponent: float = 1.0) -> None:
     """Write the mean of the running averages of ``runs``, rounded to bfloat16, to ``out``.
+
+    ``confidence_exponent`` is the one that ``streamer evaluate`` has found for it.
 
     Raises:
         TrainingError, CheckpointError: a run is not there, or they are of different networks.
@@ -35,17 +40,25 @@ def export(runs: Sequence[Path], out: Path) -> None:
         name: torch.stack([average[name] for average in averages]).mean(dim=0)
         for name in averages[0]
     }
-    write(mean, out, torch.bfloat16)
+    write(mean, out, torch.bfloat16, confidence_exponent)
 
 
-def write(weights: dict[str, torch.Tensor], out: Path, dtype: torch.dtype) -> None:
+def write(
+    weights: dict[str, torch.Tensor],
+    out: Path,
+    dtype: torch.dtype,
+    confidence_exponent: float = 1.0,
+) -> None:
     """A network of the scratch recipe as a checkpoint directory."""
     config = config_of(weights)
     model = Wav2Vec2BertForCTC(config)
     model.load_state_dict(weights)
     stride = config.feature_projection_input_dim // MEL_BINS
-    features = FeatureConfig(normalization="running", stride=stride)
-    checkpoint.save(out, model.to(dtype), features, VOCABULARY)
+    features = FeatureConfig(
+        normalization="running", stride=stride, chunk_frames=USUAL_CHUNK_MEL_FRAMES // stride
+    )
+    vocabulary = replace(VOCABULARY, confidence_exponent=confidence_exponent)
+    checkpoint.save(out, model.to(dtype), features, vocabulary)
 
 
 def main() -> int:
@@ -55,9 +68,12 @@ def main() -> int:
         "--run", type=Path, action="append", required=True, help="may be given several times"
     )
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--confidence-exponent", type=float, default=1.0, help="calibrates the words' confidences"
+    )
     arguments = parser.parse_args()
     try:
-        export(arguments.run, arguments.out)
+        export(arguments.run, arguments.out, arguments.confidence_exponent)
     except (TrainingError, checkpoint.CheckpointError) as mistake:
         print(f"export: {mistake}", file=sys.stderr)
         return 1
