@@ -204,9 +204,12 @@ def test_exported_runs_are_averaged_load_and_say_their_features(
         torch.manual_seed(seed)
         trainers.append(Trainer(Recipe(), encoder_config(replace(SMALL_GEOMETRY, stride=stride))))
         trainers[-1].save(tmp_path / f"run{seed}")
-    export([tmp_path / "run0", tmp_path / "run1"], tmp_path / "model")
+    export([tmp_path / "run0", tmp_path / "run1"], tmp_path / "model", 2.5)
     loaded = checkpoints.load(str(tmp_path / "model"))
-    assert loaded.features.config == FeatureConfig(normalization="running", stride=stride)
+    assert loaded.features.config == FeatureConfig(
+        normalization="running", stride=stride, chunk_frames=32 // stride
+    )
+    assert loaded.vocabulary.confidence_exponent == 2.5
     for name, weight in loaded.model.state_dict().items():
         mean = (trainers[0].average[name] + trainers[1].average[name]) / 2
         assert torch.equal(weight, mean.bfloat16().float()), name
