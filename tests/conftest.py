@@ -1,5 +1,6 @@
 """For every test: no verdict by the clock or by luck. A checkpoint and a recording for commands."""
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,8 @@ from tests.fakes import BLANK, DELIMITER, LABELS
 
 settings.register_profile("house", deadline=None, derandomize=True)
 settings.load_profile("house")
+# A shell that runs the suite in its background has it ignore Ctrl-C, and its children with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")
