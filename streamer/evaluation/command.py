@@ -134,6 +134,8 @@ def _check_folders(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.parent.is_dir():
             raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
+        if path is not None and path.is_dir():
+            raise ConfigError(f"cannot write {path}: it is a folder")
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Config, list[ModelConfig]]:
@@ -230,13 +232,17 @@ def _progress(total_s: float) -> Iterator[Callable[[float], object]]:
 
 
 def _write(arguments: argparse.Namespace, results: "Results", whole: "ModelRunner") -> None:
-    try:
-        if arguments.json is not None:
-            text = json.dumps(results.to_json(), ensure_ascii=False, indent=1)
-            arguments.json.write_text(text + "\n", encoding="utf-8")
-        if arguments.html is not None:
-            from streamer.evaluation import report
+    if arguments.json is not None:
+        text = json.dumps(results.to_json(), ensure_ascii=False, indent=1)
+        _write_text(arguments.json, text + "\n")
+    if arguments.html is not None:
+        from streamer.evaluation import report
 
-            arguments.html.write_text(report.page(results, whole), encoding="utf-8")
+        _write_text(arguments.html, report.page(results, whole))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error

@@ -70,7 +70,7 @@ def read(path: Path, *, speech: bool = True) -> list[Recording]:
     line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ManifestError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -107,7 +107,9 @@ def select(
     seen: set[str] = set()
     for each in chosen:
         if each.id in seen:
-            raise ManifestError(f"the id {each.id!r} is given to two recordings")
+            raise ManifestError(
+                f"the id {each.id!r} is given to two recordings; a column id tells them apart"
+            )
         seen.add(each.id)
     return chosen
 
@@ -149,8 +151,9 @@ def _recording(place: str, folder: Path, row: Mapping[str, Any], speech: bool) -
     if text is None and speech:
         raise ManifestError(f"{place}: expected a text (empty for noise), got none")
     start, count = _part(place, row)
+    named = Path(path).stem if count is None else f"{Path(path).stem}@{start / SAMPLE_RATE:g}"
     return Recording(
-        values["id"] or Path(path).stem,
+        values["id"] or named,
         folder / path,
         text or "",
         values["speaker"] or "",
@@ -172,9 +175,9 @@ def _text(place: str, row: Mapping[str, Any], key: str) -> str | None:
 def _part(place: str, row: Mapping[str, Any]) -> tuple[int, int | None]:
     """The samples that NeMo's `offset` and `duration` (seconds) mean; without offset, all."""
     try:
-        offset_s = float(row.get("offset") or 0)
-        if offset_s == 0:
+        if row.get("offset") is None:
             return 0, None
+        offset_s = float(row["offset"])
         duration_s = float(row["duration"])
         if min(offset_s, duration_s) < 0:
             raise ValueError

@@ -100,6 +100,7 @@ def test_the_shipped_model_hears_the_demo_clip(tmp_path: Path) -> None:
         (["{manifest}", "--only", "nowhere"], "none of 3 recordings is left"),
         (["{manifest}", "{manifest}"], "the id 'set_0' is given to two"),
         (["{manifest}", "--html", "no/such/place.html"], "there is no folder no/such"),
+        (["{manifest}", "--json", "docs"], "cannot write docs: it is a folder"),
         (["{manifest}", "--model", "no-such-model"], "no model 'no-such-model'"),
         (["{manifest}", "--left-context-s", "-1"], "left_context_s"),
         (["{broken}"], "cannot open"),

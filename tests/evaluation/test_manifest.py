@@ -48,7 +48,7 @@ def test_a_part_of_a_file_is_those_samples(tmp_path):
     part, whole = read(
         written(
             tmp_path,
-            json.dumps(row) + "\n" + json.dumps(row | {"offset": 0, "id": "w"}),
+            json.dumps(row) + "\n" + json.dumps(row | {"offset": None, "id": "w"}),
             "n.json",
         )
     )
@@ -56,8 +56,23 @@ def test_a_part_of_a_file_is_those_samples(tmp_path):
     assert np.array_equal(whole.samples() * 32768, NOISE)
     assert (part.duration_s(), whole.duration_s()) == (0.5, 1.0)
     (beyond,) = read(written(tmp_path, json.dumps(row | {"offset": 2.0}), "b.json"))
-    with pytest.raises(AudioFileError, match="ends before 'n' begins"):
+    with pytest.raises(AudioFileError, match="ends before 'n@2' begins"):
         beyond.samples()
+
+
+def test_the_first_part_of_a_file_is_a_part_and_parts_have_ids(tmp_path):
+    soundfile.write(tmp_path / "n.wav", NOISE, 16_000)
+    rows = [
+        {"audio_filepath": "n.wav", "text": "hi", "offset": at, "duration": 0.5} for at in (0, 0.5)
+    ]
+    parts = select(read(written(tmp_path, "\n".join(map(json.dumps, rows)), "n.json")))
+    assert [each.id for each in parts] == ["n@0", "n@0.5"]
+    assert np.array_equal(parts[0].samples() * 32768, NOISE[:8000])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    (found,) = read(written(tmp_path, "\ufeffpath\ttext\na.wav\thi\n"))
+    assert found.text == "hi"
 
 
 def test_a_shard_is_read_by_its_table(tmp_path):
