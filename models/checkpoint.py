@@ -71,7 +71,9 @@ def load(name: str) -> AcousticModel:
 
 def has_ctc_head(name: str) -> bool:
     """Whether a checkpoint is one that ``load`` takes, or an encoder for ``load_encoder``."""
-    values = _read_json(find(name) / "config.json")
+    folder = find(name)
+    _check_files(folder)
+    values = _read_json(folder / "config.json")
     return "Wav2Vec2BertModel" not in (values.get("architectures") or [])
 
 

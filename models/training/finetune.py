@@ -24,6 +24,7 @@ from models.training.finetuner import Finetuner, recompute_layers
 from models.training.job import Job
 from models.training.labels import Alphabet, build_vocabulary
 from models.training.manifest import Row, read_manifest
+from models.training.network import RUN_WEIGHTS
 from models.training.progress import wish_to_stop
 from models.training.recipe import Finetuning, TrainingError, from_options
 from models.training.world import World, join
@@ -106,11 +107,11 @@ def settings_of(
 
 
 def check_settings(folder: Path, settings: dict[str, object], world: World) -> None:
-    """Write the settings of a new run; TrainingError where a run with others is there."""
+    """Write the settings of a new run; TrainingError where a run with others has learnt already."""
     path = folder / "settings.json"
     if not world.first:
         return
-    if not path.exists():
+    if not (folder / RUN_WEIGHTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return

@@ -6,7 +6,6 @@ these keys; ``id`` and ``speaker`` may be there. Paths are relative to the manif
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,11 +33,11 @@ def read_manifest(path: Path) -> list[Row]:
         TrainingError: it cannot be read, it is empty, or a line is not as it should be.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise TrainingError(f"cannot read the manifest {path}: {reason}") from error
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")  # a text may hold other separators
     values = _json_lines(path, lines) if text.lstrip().startswith("{") else _table(path, lines)
     rows = [_row(path, line, each) for line, each in values]
     if not rows:
@@ -60,16 +59,16 @@ def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str
 
 
 def _table(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = next(rows, [])
-    if lines and ("path" not in header or not {"text", "transcript"} & {*header}):
+    header = lines[0].split("\t")
+    if any(lines) and ("path" not in header or not {"text", "transcript"} & {*header}):
         raise TrainingError(
             f"{path}: expected a header with path and text (or transcript), tabs between them, "
             f"or JSON lines; got {lines[0][:80]!r}"
         )
-    for line, row in enumerate(rows, 2):
-        if not row:
+    for line, content in enumerate(lines[1:], 2):
+        if not content.strip():
             continue
+        row = content.split("\t")
         if len(row) != len(header):
             raise TrainingError(
                 f"{path}, line {line}: expected {len(header)} columns, got {len(row)}"

@@ -22,14 +22,14 @@ class RunLog:
     """Rows in ``path``, one each log interval, and a line on stderr with the time left.
 
     The line is live on a terminal; elsewhere each row gives one line. A run that goes on behind
-    update ``step`` drops the rows after it, which it writes again. Without a path it is silent, as
-    all processes of a run but the first are.
+    update ``step`` drops the rows after it, which it writes again; behind 0 it drops all. Without
+    a path it is silent, as all processes of a run but the first are.
     """
 
     def __init__(self, path: Path | None, columns: Iterable[str], step: int, steps: int) -> None:
         self.path, self.columns = path, ["step", *columns]
         self.first, self.steps = step, steps
-        kept = [row for row in _rows(path) if int(row["step"]) <= step]
+        kept = [row for row in _rows(path) if int(row["step"]) <= step] if step else []
         self.started = time.monotonic()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

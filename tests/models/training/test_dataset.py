@@ -32,9 +32,18 @@ def test_both_forms_of_a_manifest_say_the_same(tmp_path: Path) -> None:
     assert [(r.id, r.path, r.text) for r in other] == [(r.id, r.path, r.text) for r in rows]
 
 
+def test_line_ends_of_other_kinds_are_text_and_a_byte_order_mark_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes("\ufeffpath\ttext\r\na.wav\tone\u2028two\r\n\r\n".encode())
+    assert [(row.text, row.line) for row in read_manifest(path)] == [("one\u2028two", 2)]
+    path.write_text(json.dumps({"path": "a.wav", "text": "b\u2028c"}, ensure_ascii=False))
+    assert read_manifest(path)[0].text == "b\u2028c"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (b'[{"path": "a.wav"}' + b" " * 140_000 + b"]", "expected a header"),
         (b"", "no clips"),
         (b"path\ttext\n", "no clips"),
         (b"file\ttext\nx\ty\n", "expected a header"),

@@ -215,6 +215,18 @@ def test_mistakes_are_one_line(
     assert said in err
 
 
+def test_a_run_that_has_learnt_nothing_yet_may_begin_with_other_settings(
+    start: str, manifest: Path, tmp_path: Path
+) -> None:
+    """As one must whose first batch did not fit into memory."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "settings.json").write_text('{"batch_s": 999')
+    assert finetune(start, manifest, tmp_path, "--steps", "1")[0] == 0
+    status, _, err = finetune(start, manifest, tmp_path, "--steps", "2")
+    assert status == 1
+    assert "other settings (steps: 1, now 2)" in err
+
+
 def test_a_model_is_not_written_over_itself(start: str, manifest: Path) -> None:
     status, _, err = finetune(start, manifest, Path(start))
     assert (status, err) == (1, f"streamer: --out {start} is the checkpoint itself\n")

@@ -24,6 +24,10 @@ def test_rows_behind_the_last_save_are_written_again(tmp_path: Path) -> None:
     with RunLog(path, ["loss", "wer"], 2, 9) as log:
         log.row(3, {"loss": 2.75, "else": 1.0}, "")
     assert path.read_text().splitlines() == ["step,loss,wer", "2,3,", "3,2.75,"]
+    for _ in range(2):  # killed before its first save
+        with RunLog(path, ["wer"], 0, 9) as log:
+            log.row(0, {"wer": 1.0}, "")
+    assert path.read_text().splitlines() == ["step,wer", "0,1"]
 
 
 def test_a_terminal_shows_one_live_line_and_anything_else_a_line_a_row(
