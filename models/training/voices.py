@@ -39,6 +39,7 @@ FLITE_SHARE = 0.4  # flite's voices are built from people, espeak's from formant
 FESTIVAL_VOICES = ("cmu_us_slt_arctic_hts", "ked_diphone", "kal_diphone")
 PICO_LANGUAGES = ("en-US", "en-GB")
 SHARES = {"pico": 0.25, "festival": 0.1}  # each of what the engines before it leave
+DRAWN = ("pico", "festival", "flite", "espeak")  # in this order; the last one takes what is left
 WORDS_PER_MINUTE = (120, 210)
 USUAL_WORDS_PER_MINUTE = 175  # of flite, festival and Pico at their normal rate
 
@@ -79,12 +80,13 @@ def espeak_variants() -> list[str]:
 
 def draw_voice(rng: random.Random, engines: Sequence[str]) -> Voice:
     """Draw a voice of one of ``engines``, its rate, its pitch and its warp."""
+    last = [engine for engine in DRAWN if engine in engines][-1]
     for engine, names in (("pico", PICO_LANGUAGES), ("festival", FESTIVAL_VOICES)):
-        if engine in engines and rng.random() < SHARES[engine]:
+        if engine in engines and (rng.random() < SHARES[engine] or engine == last):
             rate = rng.randint(*WORDS_PER_MINUTE)
             return Voice(engine, rng.choice(names), rate, 50, rng.uniform(0.86, 1.18))
     rate = rng.randint(*WORDS_PER_MINUTE)
-    if rng.random() < FLITE_SHARE:
+    if last == "flite" or ("flite" in engines and rng.random() < FLITE_SHARE):
         return Voice("flite", rng.choice(FLITE_VOICES), rate, 50, rng.uniform(0.86, 1.18))
     name = f"{rng.choice(ACCENTS)}+{rng.choice(espeak_variants())}"
     return Voice("espeak", name, rate, rng.randint(20, 80), rng.uniform(0.93, 1.07))

@@ -3,7 +3,7 @@
 import argparse
 import random
 from dataclasses import replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -350,3 +350,7 @@ def test_only_the_engines_asked_for_are_drawn(
     assert {voice.engine for voice in drawn} == {"espeak", "flite"}
     more = [voices.draw_voice(random.Random(seed), list(voices.ENGINES)) for seed in range(200)]
     assert {voice.engine for voice in more} == set(voices.ENGINES)
+    for count in (1, 2):
+        for engines in combinations(voices.ENGINES, count):
+            few = [voices.draw_voice(random.Random(seed), engines) for seed in range(100)]
+            assert {voice.engine for voice in few} == {*engines}
