@@ -12,6 +12,7 @@ import argparse
 import csv
 import random
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ import soxr
 from numpy.typing import NDArray
 
 from models.training.manifest import read_manifest
+from models.training.mistakes import told
+from models.training.recipe import TrainingError
 
 SAMPLE_RATE = 16_000
 
@@ -56,13 +59,16 @@ class Shard:
 
     @staticmethod
     def load(path: Path) -> Shard:
-        """Read a shard into memory."""
+        """Read a shard into memory; TrainingError where its table is none."""
         with path.with_suffix(".tsv").open(newline="") as table:
             rows = csv.reader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
-            clips = [
-                Clip(id_, int(start), int(count), voice, text)
-                for id_, start, count, voice, text in rows
-            ]
+            try:
+                clips = [
+                    Clip(id_, int(start), int(count), voice, text)
+                    for id_, start, count, voice, text in rows
+                ]
+            except ValueError as error:
+                raise TrainingError(f"{path.with_suffix('.tsv')} is no table of a shard") from error
         return Shard(np.fromfile(path.with_suffix(".s16"), dtype="<i2"), clips)
 
     def save(self, path: Path) -> None:
@@ -114,13 +120,19 @@ def group_by_length(
 def batches(
     shards: Sequence[Shard], batch_s: float, max_clip_s: float, rng: random.Random
 ) -> Iterator[Batch]:
-    """Endless batches of about ``batch_s`` seconds, each of clips of similar length, in epochs."""
+    """Endless batches of about ``batch_s`` seconds, each of clips of similar length, in epochs.
+
+    Raises:
+        TrainingError: no clip is as short as that.
+    """
     pool = [
         (shard, clip)
         for shard in shards
         for clip in shard.clips
         if clip.samples <= max_clip_s * SAMPLE_RATE
     ]
+    if not pool:
+        raise TrainingError(f"the shards have no clip of at most {max_clip_s:g} s")
     lengths = [clip.samples for _, clip in pool]
     while True:
         for group in group_by_length(lengths, batch_s * SAMPLE_RATE, rng):
@@ -147,7 +159,11 @@ def read_audio(path: Path) -> NDArray[np.int16]:
 
 
 def pack_manifest(manifest: Path, split: str, leave_out: Sequence[str], out: Path) -> Shard:
-    """Human speech into one shard; ids that start with any of ``leave_out`` stay outside."""
+    """Human speech into one shard; ids that start with any of ``leave_out`` stay outside.
+
+    Raises:
+        TrainingError: the manifest is not as it should be, or no clip of it is of this split.
+    """
     clips, audio, start = [], [], 0
     for row in read_manifest(manifest):
         text = normalize_text(row.text)
@@ -155,17 +171,23 @@ def pack_manifest(manifest: Path, split: str, leave_out: Sequence[str], out: Pat
             continue
         if not text:
             continue
-        samples = read_audio(row.path)
+        try:
+            samples = read_audio(row.path)
+        except soundfile.LibsndfileError as error:
+            raise TrainingError(f"{manifest}, line {row.line}: {error}") from error
         clips.append(Clip(row.id, start, len(samples), row.speaker, text))
         audio.append(samples)
         start += len(samples)
+    if not clips:
+        raise TrainingError(f"{manifest}: no clip with a text has /{split}/ in its path")
     shard = Shard(np.concatenate(audio), clips)
     out.parent.mkdir(parents=True, exist_ok=True)
     shard.save(out)
+    print(f"{out}: {len(shard.clips)} clips, {len(shard.audio) / SAMPLE_RATE / 3600:.2f} h")
     return shard
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="pack a manifest's speech into one shard")
     parser.add_argument("--manifest", type=Path, required=True)
@@ -177,11 +199,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="shard to write, without suffix")
     arguments = parser.parse_args()
-    shard = pack_manifest(arguments.manifest, arguments.split, arguments.leave_out, arguments.out)
-    print(
-        f"{arguments.out}: {len(shard.clips)} clips, {len(shard.audio) / SAMPLE_RATE / 3600:.2f} h"
-    )
+    given = arguments.manifest, arguments.split, arguments.leave_out, arguments.out
+    return told("data", lambda: pack_manifest(*given))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,8 +17,8 @@ import torch
 
 from models import checkpoint
 from models.features import FeatureConfig
+from models.training.mistakes import told
 from models.training.network import MEL_BINS, VOCABULARY, check_geometry, config_of, read_weights
-from models.training.recipe import TrainingError
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
 
 USUAL_CHUNK_MEL_FRAMES = 32  # 320 ms: full context normalises as the preset `default` does
@@ -72,12 +72,8 @@ def main() -> int:
         "--confidence-exponent", type=float, default=1.0, help="calibrates the words' confidences"
     )
     arguments = parser.parse_args()
-    try:
-        export(arguments.run, arguments.out, arguments.confidence_exponent)
-    except (TrainingError, checkpoint.CheckpointError) as mistake:
-        print(f"export: {mistake}", file=sys.stderr)
-        return 1
-    return 0
+    given = arguments.run, arguments.out, arguments.confidence_exponent
+    return told("export", lambda: export(*given), checkpoint.CheckpointError, ValueError)
 
 
 if __name__ == "__main__":

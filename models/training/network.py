@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -73,9 +74,13 @@ def read_weights(source: str) -> dict[str, Tensor]:
     if not run.exists():
         return checkpoint.load(source).model.state_dict()
     average = "average."
+    try:
+        stored = load_file(run)
+    except SafetensorError as error:
+        raise TrainingError(f"{run} cannot be read as safetensors: {error}") from error
     return {
         name.removeprefix(average): tensor
-        for name, tensor in load_file(run).items()
+        for name, tensor in stored.items()
         if name.startswith(average)
     }
 

@@ -12,8 +12,8 @@ Shapes: N n-gram of one order, W token.
 from __future__ import annotations
 
 import argparse
-import csv
 import gzip
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.data import normalize_text
+from models.training.manifest import read_manifest
+from models.training.mistakes import positive, told
+from models.training.recipe import TrainingError
 from models.training.synthesis import cut, is_heldout
 
 UNKNOWN, BEGIN, END = 0, 1, 2
@@ -215,13 +218,12 @@ def read_sentences(folders: Sequence[Path], left_out: frozenset[str]) -> Iterato
 
 def dev_transcripts(manifest: Path) -> Iterator[str]:
     """What is said in the development clips of a manifest, normalised."""
-    with manifest.open(newline="", encoding="utf-8") as table:
-        for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-            if "/dev/" in row["path"]:
-                yield normalize_text(row["transcript"])
+    for row in read_manifest(manifest):
+        if "/dev/" in row.path.as_posix():
+            yield normalize_text(row.text)
 
 
-def main(argv: Iterable[str] | None = None) -> None:
+def main(argv: Iterable[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="estimate an n-gram language model")
     parser.add_argument(
@@ -238,10 +240,17 @@ def main(argv: Iterable[str] | None = None) -> None:
         default=[0, 0, 1, 2],
         help="per order; drop seldom n-grams",
     )
-    parser.add_argument("--min-word-count", type=int, default=2)
+    parser.add_argument("--min-word-count", type=positive, default=2)
     arguments = parser.parse_args(None if argv is None else list(argv))
+    return told("ngram", lambda: estimate(arguments), ValueError)  # as build has it
+
+
+def estimate(arguments: argparse.Namespace) -> None:
+    """Read the texts and write the model; TrainingError where there are none."""
     left_out = dev_transcripts(arguments.leave_out) if arguments.leave_out else ()
     sentences = list(read_sentences(arguments.texts, frozenset(left_out)))
+    if not sentences:
+        raise TrainingError(f"no texts in *.txt of {' '.join(map(str, arguments.texts))}")
     model = build(sentences, cutoffs=arguments.cutoffs, min_word_count=arguments.min_word_count)
     model.save(arguments.out)
     sizes = ", ".join(f"{len(order.keys)} {k}-grams" for k, order in enumerate(model.orders, 1))
@@ -250,4 +259,4 @@ def main(argv: Iterable[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

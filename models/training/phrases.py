@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 from pathlib import Path
+
+from models.training.mistakes import positive, told
 
 
 def _words(text: str) -> list[str]:
@@ -157,17 +160,17 @@ def phrase(rng: random.Random) -> str:
     return rng.choice(patterns)
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="write lines of numbers, names and commands")
-    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--count", type=positive, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="text file to write")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     lines = dict.fromkeys(phrase(rng) for _ in range(arguments.count))
-    arguments.out.write_text("\n".join(lines) + "\n")
+    return told("phrases", lambda: arguments.out.write_text("\n".join(lines) + "\n"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from models.checkpoint import CheckpointError
 from models.training.export import write
+from models.training.mistakes import told
 from models.training.network import config_of, read_weights
-from models.training.recipe import TrainingError
 
 TAPS_SCALE = 0.75  # summed taps see smoother inputs, which would be too loud
 
@@ -60,12 +60,11 @@ def main() -> int:
     parser.add_argument("--start", required=True, help="folder of a run, or a checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint directory to write")
     arguments = parser.parse_args()
-    try:
+
+    def run() -> None:
         write(restride(read_weights(arguments.start)), arguments.out, torch.float32)
-    except (TrainingError, CheckpointError) as mistake:
-        print(f"restride: {mistake}", file=sys.stderr)
-        return 1
-    return 0
+
+    return told("restride", run, CheckpointError)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.training.data import SAMPLE_RATE, Clip, Shard, normalize_text
+from models.training.mistakes import positive, told
+from models.training.recipe import TrainingError
 from models.training.voices import ENGINES, draw_voice, speak
 
 MAX_WORDS = 16
@@ -76,7 +79,7 @@ def make_shard(
     return path
 
 
-def main() -> None:
+def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="synthesise speech into shards")
     parser.add_argument(
@@ -90,13 +93,20 @@ def main() -> None:
     parser.add_argument(
         "--engines", nargs="+", choices=ENGINES, default=["espeak", "flite"], help="who speaks"
     )
-    parser.add_argument("--shards", type=int, default=20)
-    parser.add_argument("--clips", type=int, default=CLIPS_PER_SHARD, help="clips in a shard")
+    parser.add_argument("--shards", type=positive, default=20)
+    parser.add_argument("--clips", type=positive, default=CLIPS_PER_SHARD, help="clips in a shard")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--workers", type=positive, default=3)
     parser.add_argument("--heldout", action="store_true", help="speak the held-out texts instead")
     arguments = parser.parse_args()
+    return told("synthesis", lambda: synthesize(arguments))
+
+
+def synthesize(arguments: argparse.Namespace) -> None:
+    """Speak the shards that are missing; TrainingError where there is nothing to say."""
     texts = read_texts(arguments.texts, arguments.heldout)
+    if not texts:
+        raise TrainingError(f"no texts in *.txt of {' '.join(map(str, arguments.texts))}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     kind = "heldout" if arguments.heldout else "train"
     with ProcessPoolExecutor(arguments.workers) as pool:
@@ -114,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
