@@ -45,6 +45,9 @@ class Mixture:
         self.prepare = Preparation(recipe, FeatureConfig(stride=stride))
         self.draws = random.Random(seed)  # of masks and policies
         self.alphabet = Alphabet(VOCABULARY)
+        for name in ("noise", "rir"):
+            if not (arguments.data / name).is_dir():
+                raise TrainingError(f"there is no folder {arguments.data / name}")
         noises = load_recordings(arguments.data / "noise", tuple(arguments.leave_out))
         rooms = [prepare_room(recording) for recording in load_recordings(arguments.data / "rir")]
         self.augmenter = Augmenter(Augmentation(), noises, rooms, seed)

@@ -269,6 +269,8 @@ def test_the_command_trains_exports_and_refuses_other_sizes(tmp_path: Path) -> N
     assert err.endswith("feature_projection_input_dim: expected 160, got 320\n")
     status, _, err = run("train", *options, "--out", str(tmp_path / "new"), "--clean-share", "2")
     assert (status, err) == (1, "streamer: expected clean_share from 0 to 1, got 2\n")
+    status, _, err = run("train", *options, "--out", str(tmp_path / "new"), "--data", "none")
+    assert (status, err) == (1, "streamer: there is no folder none/noise\n")
     (tmp_path / "train-1-000.tsv").unlink()
     status, _, err = run("train", *options, "--out", str(tmp_path / "new"))
     assert (status, err.count("\n")) == (1, 1)
