@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,19 @@ def utterances(
     if not kept:
         raise TrainingError(f"{manifest}: no clip of at most {max_clip_s:g} s")
     return kept
+
+
+def count_too_fast(clips: Sequence[Utterance], alphabet: Alphabet, frame_samples: int) -> int:
+    """Clips with more letters than CTC has frames for: they teach nothing.
+
+    Two equal letters in a row need a blank between them.
+    """
+    found = 0
+    for clip in clips:
+        ids = alphabet.encode(clip.text)
+        needed = len(ids) + sum(a == b for a, b in pairwise(ids))
+        found += needed > clip.samples // frame_samples
+    return found
 
 
 def _samples(manifest: Path, row: Row) -> int:

@@ -19,7 +19,7 @@ from models import checkpoint
 from models.acoustic import AcousticModel
 from models.features import with_normalization
 from models.training.data import SAMPLE_RATE
-from models.training.dataset import utterances
+from models.training.dataset import count_too_fast, utterances
 from models.training.finetuner import Finetuner, recompute_layers
 from models.training.job import Job
 from models.training.labels import Alphabet, build_vocabulary
@@ -58,6 +58,9 @@ def prepare(arguments: argparse.Namespace, recipe: Finetuning, world: World) -> 
     acoustic = read_start(arguments.checkpoint, rows, adapter=arguments.adapter)
     alphabet = Alphabet(acoustic.vocabulary)
     clips = utterances(arguments.data, rows, alphabet, recipe.max_clip_s)
+    too_fast = count_too_fast(clips, alphabet, acoustic.hop_samples)
+    if too_fast == len(clips):
+        raise TrainingError(f"{arguments.data}: no clip is long enough for its text")
     dev = []
     if arguments.dev is not None:
         dev = utterances(arguments.dev, read_manifest(arguments.dev), alphabet, float("inf"))
@@ -72,6 +75,7 @@ def prepare(arguments: argparse.Namespace, recipe: Finetuning, world: World) -> 
         print(
             f"{len(clips)} clips, {hours:.2f} h"
             + (f"; {left_out} longer than {recipe.max_clip_s:g} s left out" if left_out else "")
+            + (f"; {too_fast} too short for their text, of no use" if too_fast else "")
         )
     return Job(finetuner, clips, dev, arguments.out)
 

@@ -77,8 +77,11 @@ def _table(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any
 
 
 def _row(manifest: Path, line: int, values: Mapping[str, Any]) -> Row:
-    place, text = values.get("path"), values.get("text", values.get("transcript"))
+    place, text = values.get("path", values.get("audio_filepath")), values.get("text")
+    text = values.get("transcript") if text is None else text
     if not isinstance(place, str) or not place or not isinstance(text, str):
         raise TrainingError(f"{manifest}, line {line}: expected a path and a text, got {values!r}")
+    if values.get("offset") not in (None, 0, "", "0"):
+        raise TrainingError(f"{manifest}, line {line}: parts of files (offset) are not read")
     id_, speaker = str(values.get("id", Path(place).stem)), str(values.get("speaker", ""))
     return Row(id_, manifest.parent / place, text, speaker, line)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from models.training.data import pack_manifest
-from models.training.dataset import epoch, load, order, utterances
+from models.training.dataset import Utterance, count_too_fast, epoch, load, order, utterances
 from models.training.labels import Alphabet
 from models.training.manifest import read_manifest
 from models.training.recipe import TrainingError
@@ -51,6 +51,7 @@ def test_line_ends_of_other_kinds_are_text_and_a_byte_order_mark_is_none(tmp_pat
         (b'{"path": "a.wav", "text": "a"}\n{"path"', "line 2: not JSON"),
         (b'{"path": "a.wav"}', "line 1: expected a path and a text"),
         (b'{"path": "a.wav", "text": "a"}\n3', "line 2: expected a JSON object"),
+        (b'{"audio_filepath": "a.wav", "text": "a", "offset": 1.5}', "line 1: parts of files"),
         (b"path\ttext\n\xff.wav\ta\n", "not UTF-8"),
     ],
 )
@@ -120,3 +121,9 @@ def test_a_manifest_is_packed_by_split(tmp_path: Path) -> None:
     shard = pack_manifest(tmp_path / "all" / "m.tsv", "train", ["y_"], tmp_path / "out" / "shard")
     assert [(clip.id, clip.voice, clip.text) for clip in shard.clips] == [("x_1", "s1", "ab")]
     assert len(shard.audio) == shard.clips[0].samples
+
+
+def test_clips_too_short_for_their_text_are_counted() -> None:
+    texts = ("ab", "aa", "", "abab")
+    clips = [Utterance(Path("x"), 320 * frames, text) for text in texts for frames in (2, 3)]
+    assert count_too_fast(clips, ALPHABET, 320) == sum((0, 1, 0, 2))
