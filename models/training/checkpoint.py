@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
+
+from models.training.recipe import TrainingError
 
 
 @dataclass(slots=True)
@@ -57,11 +59,18 @@ def resume(
     average: dict[str, Tensor],
     optimizers: list[Optimizer],
 ) -> Progress:
-    """Fill the given tensors and optimisers from ``folder``; a fresh Progress if it is empty."""
+    """Fill the given tensors and optimisers from ``folder``; a fresh Progress if it is empty.
+
+    Raises:
+        TrainingError: what is there is damaged.
+    """
     path = folder / "last.safetensors"
     if not path.exists():
         return Progress()
-    tensors = load_file(path)
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise TrainingError(f"{path} is damaged: {error}") from error
     for prefix, target in (("weights", weights), ("average", average)):
         for name, tensor in target.items():
             tensor.copy_(tensors[f"{prefix}.{name}"])

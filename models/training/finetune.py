@@ -119,7 +119,10 @@ def check_settings(folder: Path, settings: dict[str, object], world: World) -> N
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} of the run in {folder} cannot be read: {error}") from error
     changed = [name for name in settings if before.get(name) != settings[name]]
     if changed:
         name = changed[0]

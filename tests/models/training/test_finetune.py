@@ -227,6 +227,31 @@ def test_a_run_that_has_learnt_nothing_yet_may_begin_with_other_settings(
     assert "other settings (steps: 1, now 2)" in err
 
 
+@pytest.mark.parametrize("name", ["settings.json", "last.safetensors"])
+def test_a_damaged_run_is_told_in_one_line(
+    start: str, manifest: Path, tmp_path: Path, name: str
+) -> None:
+    assert finetune(start, manifest, tmp_path, "--steps", "1")[0] == 0
+    (tmp_path / "run" / name).write_text("{ half of it")
+    status, _, err = finetune(start, manifest, tmp_path, "--steps", "1")
+    assert (status, err.count("\n")) == (1, 1), err
+    assert name in err
+
+
+def test_transcripts_that_are_too_long_for_all_clips_are_told(
+    start: str, manifest: Path, tmp_path: Path
+) -> None:
+    rows = [line.split("\t") for line in manifest.read_text().splitlines()]
+    text = rows[0].index("text")
+    for row in rows[1:]:
+        row[text] = "ab" * 500
+        row[rows[0].index("path")] = str(manifest.parent / row[rows[0].index("path")])
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    status, _, err = finetune(start, wrong, tmp_path / "out", "--steps", "1")
+    assert (status, err) == (1, f"streamer: {wrong}: no clip is long enough for its text\n")
+
+
 def test_a_model_is_not_written_over_itself(start: str, manifest: Path) -> None:
     status, _, err = finetune(start, manifest, Path(start))
     assert (status, err) == (1, f"streamer: --out {start} is the checkpoint itself\n")
