@@ -4,8 +4,9 @@
 SETUP := pyproject.toml constraints.txt .ci/setup
 BIN := .venv/bin
 # In the tests a real sound server stands in for the microphone, a real broker for a house, and a
-# real browser shows the pages; on Ubuntu it is a snap, and CHROMIUM=/path names another.
-TEST_PACKAGES := libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto \
+# real browser shows the pages; on Ubuntu it is a snap, and CHROMIUM=/path names another. KenLM is
+# built from its source.
+TEST_PACKAGES := g++ cmake libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto \
 	chromium
 
 demo: .venv/.ready-demo
