@@ -271,4 +271,15 @@ def save(
     ):
         (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_weights(folder / "model.safetensors", tensors, {"format": "pt"})
+
+
+def _write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file with the mode of any new file.
+
+    The library by itself makes one that nobody but its owner may read.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(mode)

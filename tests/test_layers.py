@@ -42,6 +42,12 @@ ALLOWED = {
         "streamer.core",
         "streamer.edges.audio_file",
     ),
+    "streamer.evaluation.manifest": (
+        "numpy",
+        "streamer.audio",
+        "streamer.edges.audio_file",
+        "models.training.manifest",  # the formats; loads no torch
+    ),
     "streamer.evaluation.plots": (
         "numpy",
         "matplotlib",

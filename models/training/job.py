@@ -12,6 +12,7 @@ from contextlib import closing
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models import checkpoint
 from models.training.data import Batch
@@ -20,6 +21,10 @@ from models.training.evaluation import error_rates
 from models.training.finetuner import LOSSES, Finetuner
 from models.training.progress import RunLog
 
+if TYPE_CHECKING:
+    from models.training.recipe import Finetuning
+
+COUNTED_EPOCHS = 100
 COLUMNS = ("elapsed_s", *LOSSES, "heard_h", "learning_rate", "dev_wer", "dev_wer_full_context")
 
 
@@ -33,7 +38,7 @@ class Job:
         self.recipe, self.world = finetuner.recipe, finetuner.world
         self.progress = finetuner.progress
         self.lengths = [clip.samples for clip in clips]
-        self.steps = self.recipe.steps or self._steps_of_epochs()
+        self.steps = updates(self.recipe, self.lengths, self.world.size)
         self.started = self.saved = time.monotonic()
         self.elapsed_before_s = self.progress.elapsed_s
         self.losses: list[dict[str, float]] = []  # since the last row of the log
@@ -56,15 +61,6 @@ class Job:
                 self._account(log, last=stopped or self.progress.step == self.steps)
         if self.world.first:
             print(self._outcome(), flush=True)
-
-    def _steps_of_epochs(self) -> int:
-        recipe, epochs = self.recipe, ceil(self.recipe.epochs)
-        batches = sum(
-            len(epoch(self.lengths, recipe.batch_s, recipe.seed, number))
-            for number in range(epochs)
-        )
-        used = batches * recipe.epochs / epochs
-        return max(1, int(used / (recipe.accumulate * self.world.size)))
 
     def _batches(self) -> Generator[tuple[int, Batch], None, None]:
         """This process's batches, from the next update on."""
@@ -135,6 +131,21 @@ class Job:
             )
         best = self.progress.best_wer
         return f"finished: {self.out}" + ("" if best is None else f", streamed WER {best:.1%}")
+
+
+def updates(recipe: Finetuning, lengths: Sequence[int], processes: int) -> int:
+    """Updates of a run over clips of ``lengths`` samples: as asked for, or what the epochs have.
+
+    Epochs differ by a batch or so; beyond COUNTED_EPOCHS all others count as these do.
+    """
+    if recipe.steps:
+        return recipe.steps
+    counted = min(ceil(recipe.epochs), COUNTED_EPOCHS)
+    batches = sum(
+        len(epoch(lengths, recipe.batch_s, recipe.seed, number)) for number in range(counted)
+    )
+    used = batches * recipe.epochs / counted
+    return max(1, int(used / (recipe.accumulate * processes)))
 
 
 def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 A TSV whose header names at least ``path`` and ``text`` (or ``transcript``), or JSON lines with
 these keys; ``id`` and ``speaker`` may be there. Paths are relative to the manifest's folder.
+``split`` and ``parse`` know the two formats and nothing of these keys.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from models.training.recipe import TrainingError
+
+
+class LineError(ValueError):
+    """What is wrong with a line of a manifest, beginning with its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +42,55 @@ def read_manifest(path: Path) -> list[Row]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise TrainingError(f"cannot read the manifest {path}: {reason}") from error
-    lines = text.removesuffix("\n").split("\n")  # a text may hold other separators
-    values = _json_lines(path, lines) if text.lstrip().startswith("{") else _table(path, lines)
-    rows = [_row(path, line, each) for line, each in values]
+    header, lines = split(text)
+    known = header is None or ("path" in header and {"text", "transcript"} & {*header})
+    if any(lines) and not known:
+        raise TrainingError(
+            f"{path}: expected a header with path and text (or transcript), tabs between them, "
+            f"or JSON lines; got {lines[0][:80]!r}"
+        )
+    try:
+        rows = [_row(path, line, values) for line, values in parse(header, lines)]
+    except LineError as error:
+        raise TrainingError(f"{path}, {error}") from error
     if not rows:
         raise TrainingError(f"the manifest {path} has no clips")
     return rows
 
 
-def _json_lines(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for line, content in enumerate(lines, 1):
-        if not content.strip():
-            continue
-        try:
-            value = json.loads(content)
-        except ValueError as error:
-            raise TrainingError(f"{path}, line {line}: not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise TrainingError(f"{path}, line {line}: expected a JSON object, got {content!r}")
-        yield line, value
+def split(text: str) -> tuple[list[str] | None, list[str]]:
+    """The columns that a manifest's first line names, None for JSON lines, and all its lines."""
+    lines = text.removesuffix("\n").split("\n")  # a text may hold other separators
+    is_json = text.lstrip().startswith("{")
+    return None if is_json else lines[0].rstrip("\r").split("\t"), lines
 
 
-def _table(path: Path, lines: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header = lines[0].split("\t")
-    if any(lines) and ("path" not in header or not {"text", "transcript"} & {*header}):
-        raise TrainingError(
-            f"{path}: expected a header with path and text (or transcript), tabs between them, "
-            f"or JSON lines; got {lines[0][:80]!r}"
-        )
-    for line, content in enumerate(lines[1:], 2):
-        if not content.strip():
-            continue
-        row = content.split("\t")
-        if len(row) != len(header):
-            raise TrainingError(
-                f"{path}, line {line}: expected {len(header)} columns, got {len(row)}"
-            )
-        yield line, dict(zip(header, row, strict=True))
+def parse(header: list[str] | None, lines: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and values, by key, of each line that is not empty, as ``split`` gives them.
+
+    Raises:
+        LineError: a line is broken.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip() and (header is None or number > 1):
+            yield number, _json(number, line) if header is None else _cells(number, line, header)
+
+
+def _json(number: int, line: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise LineError(f"line {number}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise LineError(f"line {number}: expected a JSON object, got {line[:60]!r}")
+    return values
+
+
+def _cells(number: int, line: str, header: list[str]) -> dict[str, Any]:
+    cells = line.rstrip("\r").split("\t")
+    if len(cells) != len(header):
+        raise LineError(f"line {number}: expected {len(header)} columns, got {len(cells)}")
+    return dict(zip(header, cells, strict=True))
 
 
 def _row(manifest: Path, line: int, values: Mapping[str, Any]) -> Row:

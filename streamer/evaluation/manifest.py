@@ -1,17 +1,17 @@
 """Manifests: which recordings there are, what is said in them and by whom.
 
-Owns the three formats (TSV with a header, JSON lines, the table of a packed shard) and reading one
-recording's samples. Must not know: models, measures.
+Owns what the keys of a row mean, the table of a packed shard, and reading one recording's samples;
+TSV and JSON lines are parsed as the training's. Must not know: models, measures.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from models.training.manifest import LineError, parse, split
 from streamer.audio import SAMPLE_RATE, Samples
 from streamer.edges.audio_file import AudioFile, AudioFileError
 
@@ -20,7 +20,6 @@ TEXT_KEYS = ("text", "transcript")
 OTHER_KEYS = ("id", "speaker", "source")
 SHARD_SUFFIX = ".s16"  # 16 kHz mono, 16 bits, little endian, all clips one behind the other
 SHARD_COLUMNS = 5  # id, start, samples, voice, text; no header
-Row: TypeAlias = tuple[str, dict[str, Any]]  # where it stands, and its values by key
 
 
 class ManifestError(Exception):
@@ -75,12 +74,10 @@ def read(path: Path, *, speech: bool = True) -> list[Recording]:
         raise ManifestError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path} is not text in UTF-8") from error
-    lines = text.removesuffix("\n").split("\n")
     if path.suffix == ".tsv" and path.with_suffix(SHARD_SUFFIX).exists():
-        found = list(_from_shard(path, lines))
+        found = list(_from_shard(path, split(text)[1]))
     else:
-        rows = _json_rows if text.lstrip().startswith("{") else _table_rows
-        found = [_recording(place, path.parent, row, speech) for place, row in rows(path, lines)]
+        found = [_recording(place, path.parent, row, speech) for place, row in _rows(path, text)]
     if not found:
         raise ManifestError(f"{path} names no recordings")
     return found if speech else [replace(each, text="") for each in found]
@@ -114,32 +111,19 @@ def select(
     return chosen
 
 
-def _table_rows(path: Path, lines: Sequence[str]) -> Iterator[Row]:
-    header = lines[0].rstrip("\r").split("\t")
-    if not any(key in header for key in PATH_KEYS):
+def _rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each row stands, and its values by key."""
+    header, lines = split(text)
+    if header is not None and not any(key in header for key in PATH_KEYS):
         raise ManifestError(
             f"{path}, line 1: expected a header with the columns id, path and text, "
             f"separated by tabs, got {lines[0][:60]!r}"
         )
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip():
-            cells, place = line.rstrip("\r").split("\t"), f"{path}, line {number}"
-            if len(cells) != len(header):
-                raise ManifestError(f"{place}: expected {len(header)} columns, got {len(cells)}")
-            yield place, dict(zip(header, cells, strict=True))
-
-
-def _json_rows(path: Path, lines: Sequence[str]) -> Iterator[Row]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            place = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ManifestError(f"{place}: not JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise ManifestError(f"{place}: expected a JSON object, got {line[:60]!r}")
-            yield place, row
+    try:
+        for number, values in parse(header, lines):
+            yield f"{path}, line {number}", values
+    except LineError as error:
+        raise ManifestError(f"{path}, {error}") from error
 
 
 def _recording(place: str, folder: Path, row: Mapping[str, Any], speech: bool) -> Recording:

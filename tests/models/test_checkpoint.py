@@ -98,6 +98,23 @@ def test_load_gives_back_what_save_was_given(tmp_path, normalization, dtype):
 
 
 @torch.inference_mode()
+def test_whoever_may_read_new_files_may_read_a_saved_checkpoint(tmp_path):
+    command = (
+        "import os, pathlib, torch\n"
+        "from models import checkpoint\n"
+        "from models.features import FeatureConfig\n"
+        "from models.vocabulary import Vocabulary\n"
+        "from tests.models.networks import TOKENS, network\n"
+        "os.umask(0o027)\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "vocabulary = Vocabulary(TOKENS, 0, 4, frozenset())\n"
+        "checkpoint.save(folder, network(), FeatureConfig(), vocabulary)\n"
+    )
+    subprocess.run([sys.executable, "-c", command], check=True)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert set(modes.values()) == {"0o640"}, modes
+
+
 def test_transformers_loads_what_save_wrote(tmp_path):
     tokens = ("a", "b", "<unk>", "|", "c", "[PAD]", "<s>", "<noise>", "d", "e", "f", "g")
     vocabulary = Vocabulary(tokens, 5, 3, frozenset({2, 5, 6, 7}))

@@ -12,7 +12,7 @@ from models.features import FeatureConfig
 from models.training.dataset import load, order, utterances
 from models.training.examples import Preparation
 from models.training.finetuner import Finetuner, recompute_layers
-from models.training.job import Job
+from models.training.job import Job, updates
 from models.training.labels import Alphabet
 from models.training.manifest import read_manifest
 from models.training.masters import Masters
@@ -187,6 +187,14 @@ def test_a_run_stopped_after_every_update_ends_where_the_whole_run_ends(
     logs = [timeless_log(tmp_path / name / "run" / "metrics.csv") for name in ("whole", "parts")]
     assert logs[0] == logs[1]
     assert len(logs[0]) == 7
+
+
+def test_the_updates_of_any_number_of_epochs_are_counted_at_once() -> None:
+    lengths, recipe = [16_000] * 40, Finetuning(batch_s=10.0)
+    assert updates(recipe, lengths, processes=1) == 40
+    assert updates(dataclasses.replace(recipe, epochs=2.5), lengths, processes=2) == 5
+    assert updates(dataclasses.replace(recipe, epochs=1e9), lengths, processes=1) == 4 * 10**9
+    assert updates(dataclasses.replace(recipe, epochs=1e9, steps=7), lengths, processes=1) == 7
 
 
 def test_the_rate_rises_then_falls() -> None:
