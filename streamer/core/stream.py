@@ -4,49 +4,31 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
-from streamer.core.ctc import Token
 from streamer.core.decoder import BeamDecoder, BeamSearch, Decoded, Decoder, GreedyDecoder
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
 from streamer.core.loudness import LoudnessMeter
-from streamer.core.narrator import Narrator
-from streamer.core.utterance import Ended, Letter, Utterance
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """Something that happens when all samples before `at` are decoded."""
-
-    at: int
-    what: Literal["gap", "flush", "end"]
-    id: str = ""
-    lost_samples: int = 0
+from streamer.core.timeline import Mark, Timeline
+from streamer.core.transcript import Transcript
+from streamer.core.utterance import Utterance
 
 
 @dataclass(slots=True)
 class _State:
     """All that `reset` forgets."""
 
+    timeline: Timeline
     chunker: Chunker
     loudness: LoudnessMeter
-    utterance: Utterance
+    transcript: Transcript
     decoder: Decoder
-    narrator: Narrator = field(default_factory=Narrator)
-    origin: int = 0  # sample of the stream's clock at which the decoder's frame 0 begins
-    received: int = 0  # samples
-    decoded: int = 0  # samples in a committed chunk
-    lost: int = 0  # samples in the gaps before the segment being decoded
     in_flight: Window | None = None
-    is_speaking: bool = False  # a letter is open or in the frames behind the decoded ones
-    marks: deque[_Mark] = field(default_factory=deque)
     is_finished: bool = False
     is_done: bool = False
 
@@ -78,9 +60,10 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
-        chunker, loudness = Chunker(self._context, self._grid), LoudnessMeter(self._grid)
-        utterance = Utterance(self._endpoint, loudness)
-        self._state = _State(chunker, loudness, utterance, self._new_decoder())
+        timeline, loudness = Timeline(self._grid), LoudnessMeter(self._grid)
+        transcript = Transcript(self._labels, timeline, Utterance(self._endpoint, loudness))
+        chunker = Chunker(self._context, self._grid)
+        self._state = _State(timeline, chunker, loudness, transcript, self._new_decoder())
 
     def _new_decoder(self) -> Decoder:
         if self._search is None:
@@ -95,29 +78,30 @@ class Stream:
         check_waveform(samples)
         state.chunker.append(samples)
         state.loudness.accept(samples)
-        state.received += len(samples)
+        state.timeline.received += len(samples)
         self._look_ahead()
 
     def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
         """Finalise what was received so far, then say `Flushed(id)`, and go on."""
-        self._mark(_Mark(self._open_state("flush").received, "flush", id=id))
+        self._mark(Mark(self._open_state("flush").timeline.received, "flush", id=id))
 
     def report_gap(self, duration: int) -> None:
         """`duration` samples were lost here: the stream's clock moves on, as over silence."""
         if duration < 1:
             raise ValueError(f"expected a gap of at least 1 sample, got {duration}")
-        self._mark(_Mark(self._open_state("report_gap").received, "gap", lost_samples=duration))
+        received = self._open_state("report_gap").timeline.received
+        self._mark(Mark(received, "gap", lost_samples=duration))
 
     def input_finished(self) -> None:
         """No more samples will come: finalise, then say `Closed`. Again: no effect."""
         if not self._state.is_finished:
-            self._mark(_Mark(self._state.received, "end"))
+            self._mark(Mark(self.received_samples, "end"))
             self._state.is_finished = True
 
     def configure(self, endpoint: EndpointRules) -> None:
         """Endpoint rules for everything not yet decoded, and for every stream after a reset."""
         self._endpoint = endpoint
-        self._state.utterance.configure(endpoint)
+        self._state.transcript.utterance.configure(endpoint)
         self._state.decoder.configure(endpoint)
 
     @property
@@ -168,18 +152,19 @@ class Stream:
         state.in_flight = None
         state.loudness.measure()
         chunk_end = window.start_sample + self._grid.samples(window.chunk)
-        state.decoded = min(chunk_end, self._known_end)
-        self._commit(decoded)
+        state.timeline.decoded = min(chunk_end, state.timeline.known_end)
+        state.transcript.settle(decoded.settled)
+        state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
         if not state.is_done:
-            self._show([] if ends_segment else decoded.upcoming)
+            state.transcript.show([] if ends_segment else decoded.upcoming)
             self._look_ahead()
 
     # --- events out -------------------------------------------------------------------------------
 
     def take_events(self) -> list[Event]:
         """The events since the last call, in order."""
-        return self._state.narrator.take_events()
+        return self._state.transcript.take_events()
 
     @property
     def is_done(self) -> bool:
@@ -189,12 +174,12 @@ class Stream:
     @property
     def received_samples(self) -> int:
         """Samples accepted so far."""
-        return self._state.received
+        return self._state.timeline.received
 
     @property
     def pending_samples(self) -> int:
         """Samples accepted but not yet decoded."""
-        return self._state.received - self._state.decoded
+        return self._state.timeline.received - self._state.timeline.decoded
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -203,17 +188,12 @@ class Stream:
             raise ValueError(f"expected no {caller} after input_finished")
         return self._state
 
-    @property
-    def _known_end(self) -> int:
-        """The last sample received that belongs to the segment being decoded."""
-        return self._state.marks[0].at if self._state.marks else self._state.received
-
-    def _mark(self, mark: _Mark) -> None:
+    def _mark(self, mark: Mark) -> None:
         state = self._state
         state.chunker.flush()
         state.loudness.end_segment()
         self._look_ahead()
-        state.marks.append(mark)
+        state.timeline.marks.append(mark)
         if mark.what == "gap":
             state.loudness.skip(mark.lost_samples)
         self._pass_marks()
@@ -224,77 +204,33 @@ class Stream:
         Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
         """
         state = self._state
-        if state.is_speaking:
+        if state.transcript.is_speaking:
             return
-        until = min(state.decoded + self._chunk_samples, self._known_end) + state.lost
-        if state.utterance.may_end_by(until):
-            until = min(until, state.loudness.measure())
-            self._end_utterances(state.utterance.look_ahead(until))
-
-    def _commit(self, decoded: Decoded) -> None:
-        """Take what is settled, and let time pass to where it is not."""
-        state = self._state
-        for token in decoded.settled:
-            self._add(self._letter(token))
-        now = state.decoded + state.lost
-        if decoded.open_tokens:
-            letter = self._letter(decoded.open_tokens[0])
-            if letter.text is None:
-                self._add(letter)  # a delimiter takes effect where it begins
-            else:
-                now = letter.start  # what is being said is not silence
-        self._advance(now)
+        timeline = state.timeline
+        until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
+        if state.transcript.utterance.may_end_by(until):
+            state.transcript.look_ahead(min(until, state.loudness.measure()))
 
     def _pass_marks(self) -> bool:
         """Let happen what waits for the samples decoded by now; whether there was anything."""
         state, seconds = self._state, self._grid.seconds
-        passed = False
-        while state.marks and state.marks[0].at <= state.decoded:
+        timeline, transcript, passed = state.timeline, state.transcript, False
+        while mark := timeline.passed_mark():
             passed = True
-            for token in state.decoder.finish():
-                self._add(self._letter(token))
-            mark = state.marks.popleft()
-            now = mark.at + state.lost
-            self._advance(now)
+            transcript.settle(state.decoder.finish())
+            timeline.marks.popleft()
+            now = mark.at + timeline.lost
+            transcript.advance(now)
             if mark.what == "gap":
-                state.narrator.say(Gap(seconds(now), seconds(mark.lost_samples)))
-                state.lost += mark.lost_samples
-                self._advance(now + mark.lost_samples)
+                transcript.say(Gap(seconds(now), seconds(mark.lost_samples)))
+                timeline.lost += mark.lost_samples
+                transcript.advance(now + mark.lost_samples)
             else:
-                state.narrator.end(state.utterance.end(now), mark.what, seconds(now))
+                transcript.end(now, mark.what)
             if mark.what == "flush":
-                state.narrator.say(Flushed(mark.id))
+                transcript.say(Flushed(mark.id))
             elif mark.what == "end":
-                state.narrator.say(Closed(state.received, state.narrator.utterances))
+                transcript.say(Closed(timeline.received, transcript.utterances))
                 state.is_done = True
-            state.origin = mark.at + state.lost
+            timeline.origin = mark.at + timeline.lost
         return passed
-
-    def _letter(self, token: Token) -> Letter:
-        """A token on the stream's clock; the last frame of a segment may be padded beyond it."""
-        state = self._state
-        start = state.origin + self._grid.samples(token.start_frame)
-        end = state.origin + self._grid.samples(token.end_frame)
-        if state.marks:
-            end = min(end, state.marks[0].at + state.lost)
-        text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
-        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent)
-
-    def _add(self, letter: Letter) -> None:
-        self._end_utterances(self._state.utterance.add(letter))
-
-    def _advance(self, now: int) -> None:
-        self._end_utterances(self._state.utterance.advance(now))
-
-    def _end_utterances(self, ended: list[Ended]) -> None:
-        for words, reason in ended:
-            self._state.narrator.end(words, reason, words[-1].end)
-
-    def _show(self, upcoming: list[Token]) -> None:
-        """Show the utterance in progress, with the tokens that are not settled as its tail."""
-        state, utterance = self._state, self._state.utterance
-        state.is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
-        if upcoming or not (utterance.is_blank() and state.narrator.is_silent()):
-            tail = utterance.tail([self._letter(token) for token in upcoming])
-            now = self._grid.seconds(state.decoded + state.lost)
-            state.narrator.show(utterance.committed, tail, now)

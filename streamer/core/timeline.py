@@ -1,0 +1,55 @@
+"""Where a stream is: in samples received and decoded, and on its clock, which gaps move on.
+
+Owns the marks that wait for the samples before them to be decoded, and the conversion of a
+decoder's frames to the stream's clock. Must not know: tokens, words, events.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamer.core.context import Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happens when all samples before `at` are decoded."""
+
+    at: int
+    what: Literal["gap", "flush", "end"]
+    id: str = ""
+    lost_samples: int = 0
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Counts of one stream, in samples. A segment is what lies between two marks."""
+
+    grid: Grid
+    received: int = 0
+    decoded: int = 0  # in a committed chunk
+    lost: int = 0  # in the gaps before the segment being decoded
+    origin: int = 0  # of the stream's clock, at which the decoder's frame 0 begins
+    marks: deque[Mark] = field(default_factory=deque)
+
+    @property
+    def now(self) -> int:
+        """How far the stream's clock has come: what is decoded, and what was lost before it."""
+        return self.decoded + self.lost
+
+    @property
+    def known_end(self) -> int:
+        """The last sample received that belongs to the segment being decoded."""
+        return self.marks[0].at if self.marks else self.received
+
+    def passed_mark(self) -> Mark | None:
+        """The next mark, if all samples before it are decoded."""
+        return self.marks[0] if self.marks and self.marks[0].at <= self.decoded else None
+
+    def span(self, start_frame: int, end_frame: int) -> tuple[int, int]:
+        """Frames of the decoder on the stream's clock; the last one may be padded beyond a mark."""
+        start = self.origin + self.grid.samples(start_frame)
+        end = self.origin + self.grid.samples(end_frame)
+        if self.marks:
+            end = min(end, self.marks[0].at + self.lost)
+        return start, end

@@ -1,0 +1,90 @@
+"""From tokens to events: letters on the stream's clock, utterances, what is said of them.
+
+Owns the order in which an utterance takes letters and time, and its events. Must not know: frames
+of a model, windows, marks.
+"""
+
+from collections.abc import Sequence
+
+from streamer.core.ctc import Token
+from streamer.core.frames import Labels
+from streamer.core.hypothesis import Event, Reason
+from streamer.core.narrator import Narrator
+from streamer.core.timeline import Timeline
+from streamer.core.utterance import Ended, Letter, Utterance
+
+
+class Transcript:
+    """What a stream has heard, told as events; `timeline` places the tokens."""
+
+    def __init__(self, labels: Labels, timeline: Timeline, utterance: Utterance) -> None:
+        self.utterance = utterance
+        self._labels = labels
+        self._timeline = timeline
+        self._seconds = timeline.grid.seconds
+        self._narrator = Narrator()
+        self._is_speaking = False
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether a letter is open or in the frames behind the decoded ones."""
+        return self._is_speaking
+
+    @property
+    def utterances(self) -> int:
+        """Finals so far."""
+        return self._narrator.utterances
+
+    def take_events(self) -> list[Event]:
+        """The events since the last call, in order."""
+        return self._narrator.take_events()
+
+    def say(self, event: Event) -> None:
+        """An event that concerns no utterance."""
+        self._narrator.say(event)
+
+    def settle(self, tokens: Sequence[Token]) -> None:
+        """Take tokens that are final."""
+        for token in tokens:
+            self._end_all(self.utterance.add(self._letter(token)))
+
+    def pass_decoded(self, open_tokens: Sequence[Token]) -> None:
+        """Let time pass to where nothing is settled: to `open_tokens`, or to all decoded."""
+        now = self._timeline.now
+        if open_tokens:
+            letter = self._letter(open_tokens[0])
+            if letter.text is None:
+                self._end_all(self.utterance.add(letter))  # takes effect where it begins
+            else:
+                now = letter.start  # what is being said is not silence
+        self.advance(now)
+
+    def advance(self, now: int) -> None:
+        """Let time pass up to the sample `now`."""
+        self._end_all(self.utterance.advance(now))
+
+    def look_ahead(self, until: int) -> None:
+        """End the utterance up to `until` if only its quiet is not decoded yet."""
+        self._end_all(self.utterance.look_ahead(until))
+
+    def end(self, now: int, reason: Reason) -> None:
+        """End the utterance at the sample `now`."""
+        self._narrator.end(self.utterance.end(now), reason, self._seconds(now))
+
+    def show(self, upcoming: Sequence[Token]) -> None:
+        """Show the utterance in progress, with the tokens that are not settled as its tail."""
+        utterance = self.utterance
+        self._is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
+        if upcoming or not (utterance.is_blank() and self._narrator.is_silent()):
+            tail = utterance.tail([self._letter(token) for token in upcoming])
+            self._narrator.show(utterance.committed, tail, self._seconds(self._timeline.now))
+
+    def _letter(self, token: Token) -> Letter:
+        """A token on the stream's clock."""
+        start, end = self._timeline.span(token.start_frame, token.end_frame)
+        text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
+        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent)
+
+    def _end_all(self, ended: Sequence[Ended]) -> None:
+        for words, reason in ended:
+            self._narrator.end(words, reason, words[-1].end)

@@ -1,0 +1,30 @@
+"""The wire protocol of `/v1/stream`: JSON texts to frozen dataclasses and back.
+
+Owns the names, types and ranges of every message in both directions. Knows no socket, no clock and
+no session: binary frames, limits of rate and order ("start comes first") belong to the server edge.
+The events of the recognizer are server messages as they are; this package re-exports them.
+"""
+
+from streamer.core.hypothesis import Closed, Event, Final, Flushed, Gap, Partial, SpeechStart, Word
+from streamer.messages.checks import MessageError
+from streamer.messages.client import (
+    AudioFormat,
+    ClientMessage,
+    Configure,
+    Encoding,
+    EndpointPatch,
+    Flush,
+    Start,
+    Stop,
+)
+from streamer.messages.codec import decode_client, decode_server, encode
+from streamer.messages.server import Ack, Error, Limits, Ready, ServerMessage
+
+# fmt: off
+__all__ = [
+    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Encoding", "EndpointPatch",
+    "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Limits", "MessageError", "Partial",
+    "Ready", "ServerMessage", "SpeechStart", "Start", "Stop", "Word",
+    "decode_client", "decode_server", "encode",
+]
+# fmt: on

@@ -1,0 +1,101 @@
+"""Messages from a client: what a connection may ask for.
+
+Owns their names, types and ranges. Must not know: JSON, sessions.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from streamer.messages.checks import check, check_range
+
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000  # Hz
+MAX_CHANNELS = 8
+MAX_ID_LENGTH = 128  # characters of a flush id
+MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 64
+MIN_SILENCE_MS, MAX_SILENCE_MS = 100, 60_000
+MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """What the binary frames hold: interleaved channels, mixed down by the server."""
+
+    encoding: Encoding = "pcm_s16le"
+    sample_rate: int = 16_000  # Hz
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        expected = f"one of {', '.join(get_args(Encoding))}"
+        check(self.encoding in get_args(Encoding), "encoding", expected, self.encoding)
+        check_range("sample_rate", self.sample_rate, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
+        check_range("channels", self.channels, 1, MAX_CHANNELS)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointPatch:
+    """Endpoint rules a client wants different from the server's; None keeps the server's."""
+
+    silence_idle_ms: int | None = None  # silence that ends an utterance without words
+    silence_ms: int | None = None  # quiet silence that ends an utterance with words
+    blank_ms: int | None = None  # any silence that does, however loud; at least silence_ms
+    max_utterance_ms: int | None = None  # longest utterance
+
+    def __post_init__(self) -> None:
+        check_range("silence_idle_ms", self.silence_idle_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
+        check_range("silence_ms", self.silence_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
+        check_range("blank_ms", self.blank_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
+        check_range("max_utterance_ms", self.max_utterance_ms, MIN_UTTERANCE_MS, MAX_UTTERANCE_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """First message of a connection; every key is optional."""
+
+    audio: AudioFormat = AudioFormat()
+    partials: bool = True  # send partials
+    words: bool = True  # send word times and confidences
+    hotwords: tuple[str, ...] = ()
+    endpoint: EndpointPatch = EndpointPatch()
+
+    def __post_init__(self) -> None:
+        _check_hotwords(self.hotwords)
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Finalise what was said so far and go on; answered by `flushed` with the same id."""
+
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        expected = f"at most {MAX_ID_LENGTH} characters"
+        check(len(self.id) <= MAX_ID_LENGTH, "id", expected, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Change hotwords or endpoint rules in mid-stream; None keeps what is set."""
+
+    hotwords: tuple[str, ...] | None = None
+    endpoint: EndpointPatch = EndpointPatch()
+
+    def __post_init__(self) -> None:
+        _check_hotwords(self.hotwords or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No more audio: finish, send the last finals and `closed`, then close."""
+
+
+ClientMessage = Start | Flush | Configure | Stop
+
+CLIENT = {"start": Start, "flush": Flush, "configure": Configure, "stop": Stop}
+
+
+def _check_hotwords(hotwords: tuple[str, ...]) -> None:
+    check(len(hotwords) <= MAX_HOTWORDS, "hotwords", f"at most {MAX_HOTWORDS}", len(hotwords))
+    for word in hotwords:
+        expected = f"1 to {MAX_HOTWORD_LENGTH} characters each"
+        check(0 < len(word) <= MAX_HOTWORD_LENGTH, "hotwords", expected, word)

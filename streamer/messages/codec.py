@@ -1,0 +1,113 @@
+"""JSON texts to messages and back, by the annotations of their dataclasses.
+
+Owns the form on the wire: times in seconds rounded to a millisecond, confidences to three
+decimals; None and empty objects are left out. Must not know: what a message means.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from streamer.core.hypothesis import Final, Partial
+from streamer.messages.checks import MessageError, check, shown
+from streamer.messages.client import CLIENT, ClientMessage
+from streamer.messages.server import SERVER, ServerMessage
+
+_EXPECTED = {bool: "true or false", str: "a string", int: "a whole number", float: "a number"}
+_NAMES = {cls: name for name, cls in (*SERVER.items(), *CLIENT.items())}
+
+
+def encode(message: ClientMessage | ServerMessage, *, words: bool = True) -> str:
+    """Write a message as one line of JSON; `words=False` leaves word details out of events."""
+    body = {"type": _NAMES[type(message)], **_plain(message)}
+    if not words:
+        body.pop("words", None)
+    return json.dumps(body, separators=(",", ":"), allow_nan=False)
+
+
+def decode_client(text: str) -> ClientMessage:
+    """Read a client's text; raises MessageError saying what was expected and what came.
+
+    Fatal: no JSON object, or a bad `start`. Not fatal: an unknown type, a bad `flush` or
+    `configure`. Unknown fields are ignored; null means absent.
+    """
+    return cast("ClientMessage", _decode(text, CLIENT))
+
+
+def decode_server(text: str) -> ServerMessage:
+    """Read a server's text; raises MessageError when it is no message of this protocol."""
+    return cast("ServerMessage", _decode(text, SERVER))
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Fields of a dataclass as JSON values; None and empty objects are left out."""
+    items = {f.name: _json_value(getattr(value, f.name)) for f in fields(value)}
+    return {name: item for name, item in items.items() if item is not None and item != {}}
+
+
+def _json_value(item: Any) -> Any:
+    if isinstance(item, float):
+        return round(item, 3)
+    if isinstance(item, tuple):
+        return [_json_value(each) for each in item]
+    return _plain(item) if is_dataclass(item) else item
+
+
+def _decode(text: str, types: Mapping[str, type]) -> object:
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"expected a JSON object, got text that is none ({error})") from error
+    check(isinstance(body, dict), "message", "a JSON object", body)
+    kind = body.get("type")
+    if not isinstance(kind, str) or kind not in types:
+        message = f"unknown message type {shown(kind)}; known: {', '.join(types)}"
+        raise MessageError(message, code="unknown_type", fatal=False)
+    try:
+        return _build(types[kind], body)
+    except MessageError as error:
+        raise MessageError(f"{kind}: {error}", fatal=kind == "start") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+@cache
+def _hints(cls: type) -> Mapping[str, Any]:
+    return get_type_hints(cls)
+
+
+def _build(cls: type, body: dict[str, Any]) -> object:
+    """The dataclass `cls` from a JSON object, checked against its annotations."""
+    values = {}
+    for field in fields(cls):
+        if body.get(field.name) is not None:
+            values[field.name] = _typed(field.name, _hints(cls)[field.name], body[field.name])
+        elif field.name == "words" and cls in (Partial, Final):
+            values["words"] = ()  # a client may have asked for none
+        elif field.default is MISSING:
+            raise MessageError(f"{field.name}: missing")
+    return cls(**values)
+
+
+def _typed(name: str, hint: Any, value: Any) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (UnionType, Union):  # only `X | None` occurs, and None was taken for absent
+        return _typed(name, args[0], value)
+    if origin is tuple:
+        check(isinstance(value, list), name, "a list", value)
+        return tuple(_typed(name, args[0], item) for item in value)
+    if origin is Literal:
+        check(value in args, name, f"one of {', '.join(args)}", value)
+        return value
+    if is_dataclass(hint):
+        check(isinstance(value, dict), name, "an object", value)
+        return _build(cast("type", hint), value)
+    kinds = (int, float) if hint is float else hint
+    wanted = isinstance(value, kinds) and (hint is bool) == isinstance(value, bool)
+    check(wanted, name, _EXPECTED[hint], value)
+    return hint(value)
