@@ -79,7 +79,14 @@ ROOTS = {
     "streamer.__main__",
 }
 # Import freely within:
-WHOLE = {"models", "clients", "streamer.core", "streamer.engine", "streamer.evaluation", "streamer.messages"}
+WHOLE = {
+    "models",
+    "clients",
+    "streamer.core",
+    "streamer.engine",
+    "streamer.evaluation",
+    "streamer.messages",
+}
 FORBIDDEN = {  # of the standard library: no input or output, no clock, no tasks
     "streamer.core": {
         "asyncio",

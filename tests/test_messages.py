@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer import messages as m
+from streamer.messages import client as limits
 
 short = st.text(max_size=20)
 ms = st.integers(0, 10_000_000).map(lambda n: n / 1000)  # times travel in milliseconds
 confidence = st.integers(0, 1000).map(lambda n: n / 1000)
 count = st.integers(0, 2**53)
 words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(tuple)
-silence = st.none() | st.integers(m.MIN_SILENCE_MS, m.MAX_SILENCE_MS)
-length = st.none() | st.integers(m.MIN_UTTERANCE_MS, m.MAX_UTTERANCE_MS)
+silence = st.none() | st.integers(limits.MIN_SILENCE_MS, limits.MAX_SILENCE_MS)
+length = st.none() | st.integers(limits.MIN_UTTERANCE_MS, limits.MAX_UTTERANCE_MS)
 patches = st.builds(m.EndpointPatch, silence, silence, silence, length)
-hotwords = st.lists(st.text(min_size=1, max_size=m.MAX_HOTWORD_LENGTH), max_size=3).map(tuple)
+hotwords = st.lists(st.text(min_size=1, max_size=limits.MAX_HOTWORD_LENGTH), max_size=3).map(tuple)
 encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 formats = st.builds(m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8))
 client_messages = st.one_of(

@@ -17,11 +17,13 @@ class MessageError(ValueError):
 
 
 def check(valid: bool, name: str, expected: str, got: object) -> None:
+    """Raise MessageError unless `valid`."""
     if not valid:
         raise MessageError(f"{name}: expected {expected}, got {shown(got)}")
 
 
 def check_range(name: str, value: int | None, low: int, high: int) -> None:
+    """Raise MessageError unless `value` is None or within [low, high]."""
     valid = value is None or low <= value <= high
     check(valid, name, f"a whole number from {low} to {high}", value)
 
