@@ -1,21 +1,22 @@
 """Every setting of the program: frozen dataclasses in one tree, each with its default and check.
 
-Owns names, units, defaults and ranges, and how a TOML file and command-line flags become a tree:
-file first, then flags; an unknown key is an error that names the nearest valid one. Must not know:
-what the settings do. Each object of the house receives its own section only.
+Owns names, units, defaults and ranges, and in which order a file and flags are heard: file first,
+then flags. Must not know: what the settings do, how a value is read (`schema`). Each object of the
+house receives its own section only.
 """
 
 import argparse
-import difflib
 import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from streamer import schema
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
+from streamer.schema import ConfigError, check_range, from_mapping, setting
 
 __all__ = [
     "SAMPLE_RATE",
@@ -34,25 +35,10 @@ __all__ = [
 
 NO_LM, MODEL_LM = "none", "model"
 
-T = TypeVar("T")
 Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-class ConfigError(ValueError):
-    """A setting that does not exist or has a wrong value, in one sentence for the user."""
-
-
-def setting(default: Any, text: str, flag: str | None = None) -> Any:
-    """A field with its help text; `flag` where the option has another name than the field."""
-    return field(default=default, metadata={"help": text, "flag": flag})
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:  # NaN is outside of every range
-        raise ValueError(f"expected {name} from {low} to {high}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +60,11 @@ class ModelConfig:
     hotword_weight: float = setting(10.0, "what a word scores that a client expects, with beams")
 
     def __post_init__(self) -> None:
-        _check_range("left_context_s", self.left_context_s, 0.0, 60.0)
-        _check_range("lm_alpha", self.lm_alpha, 0.0, 10.0)
-        _check_range("lm_beta", self.lm_beta, -10.0, 10.0)
-        _check_range("beam", self.beam, 0, 500)
-        _check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
+        check_range("left_context_s", self.left_context_s, 0.0, 60.0)
+        check_range("lm_alpha", self.lm_alpha, 0.0, 10.0)
+        check_range("lm_beta", self.lm_beta, -10.0, 10.0)
+        check_range("beam", self.beam, 0, 500)
+        check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +76,9 @@ class EngineConfig:
     max_backlog_s: float = setting(10.0, "undecoded audio of one session; more makes it wait")
 
     def __post_init__(self) -> None:
-        _check_range("max_sessions", self.max_sessions, 1, 100_000)
-        _check_range("max_batch", self.max_batch, 1, 4_096)
-        _check_range("max_backlog_s", self.max_backlog_s, 1.0, 600.0)
+        check_range("max_sessions", self.max_sessions, 1, 100_000)
+        check_range("max_batch", self.max_batch, 1, 4_096)
+        check_range("max_backlog_s", self.max_backlog_s, 1.0, 600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +100,14 @@ class ServerConfig:
     drain_timeout_s: float = setting(10.0, "seconds open sessions have to finish at shutdown")
 
     def __post_init__(self) -> None:
-        _check_range("port", self.port, 0, 65_535)
-        _check_range("max_connections", self.max_connections, 1, 1_000_000)
-        _check_range("max_viewers", self.max_viewers, 0, 1_000_000)
-        _check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
-        _check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
-        _check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)
+        check_range("port", self.port, 0, 65_535)
+        check_range("max_connections", self.max_connections, 1, 1_000_000)
+        check_range("max_viewers", self.max_viewers, 0, 1_000_000)
+        check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
+        check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
+        check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)
         for name in ("start_timeout_s", "idle_timeout_s", "send_timeout_s", "drain_timeout_s"):
-            _check_range(name, getattr(self, name), 0.01, 3_600.0)
+            check_range(name, getattr(self, name), 0.01, 3_600.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +140,8 @@ class MqttConfig:
         for site in self.hermes_sites:
             if not site or any(c in "+#/\0" for c in site):
                 raise ValueError(f"expected hermes_sites without + # /, got {site!r}")
-        _check_range("max_outbox_messages", self.max_outbox_messages, 1, 10_000_000)
-        _check_range("idle_timeout_s", self.idle_timeout_s, 0.1, 3_600.0)
+        check_range("max_outbox_messages", self.max_outbox_messages, 1, 10_000_000)
+        check_range("idle_timeout_s", self.idle_timeout_s, 0.1, 3_600.0)
 
 
 def _check_broker(url: str) -> None:
@@ -180,9 +166,9 @@ class WyomingConfig:
     max_connections: int = setting(64, "open connections", "--wyoming-max-connections")
 
     def __post_init__(self) -> None:
-        _check_range("port", self.port, 0, 65_535)
-        _check_range("max_audio_s", self.max_audio_s, 1.0, 3_600.0)
-        _check_range("max_connections", self.max_connections, 1, 100_000)
+        check_range("port", self.port, 0, 65_535)
+        check_range("max_audio_s", self.max_audio_s, 1.0, 3_600.0)
+        check_range("max_connections", self.max_connections, 1, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,79 +204,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
-def from_mapping(cls: type[T], tree: Mapping[str, Any], where: str = "") -> T:
-    """An instance of the dataclass `cls`; `where` is the dotted place for messages."""
-    known = {each.name: each for each in fields(cast("Any", cls))}
-    hints = get_type_hints(cls)
-    values = {}
-    for key, value in tree.items():
-        if key not in known:
-            raise ConfigError(f"unknown setting {where}{key}{_nearest(key, known)}")
-        values[key] = _typed(f"{where}{key}", hints[key], value)
-    try:
-        return cls(**values)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{where.rstrip('.')}: {error}") from error
-
-
-def _nearest(key: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
-
-
-def _typed(name: str, hint: Any, value: Any) -> Any:
-    """The value as its annotation wants it; integers pass for floats, nothing else converts."""
-    if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{name}: expected a table of settings, got {value!r}")
-        return from_mapping(cast("type", hint), value, f"{name}.")
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise ConfigError(f"{name}: expected one of {', '.join(get_args(hint))}, got {value!r}")
-        return value
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
-            raise ConfigError(f"{name}: expected a list of strings, got {value!r}")
-        return tuple(value)
-    accepted = (int, float) if hint is float else hint
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        raise ConfigError(f"{name}: expected {hint.__name__}, got {value!r}")
-    try:
-        return hint(value)
-    except OverflowError as error:  # an integer that no float can hold
-        raise ConfigError(f"{name}: expected a smaller number") from error
-
-
 def add_flags(
     parser: argparse.ArgumentParser, *sections: str, repeated: Collection[str] = ()
 ) -> None:
-    """Give the parser one option for each setting of the sections, absent unless typed.
-
-    The parsed name is "section.key", as `load` takes it; those in `repeated` may be typed several
-    times and give a list, which `load` does not take.
-    """
-    for section in sections:
-        cls = get_type_hints(Config)[section]
-        group = parser.add_argument_group(section)
-        for each in fields(cls):
-            hint = get_type_hints(cls)[each.name]
-            many = get_origin(hint) is tuple
-            group.add_argument(
-                each.metadata.get("flag") or f"--{each.name.replace('_', '-')}",
-                dest=f"{section}.{each.name}",
-                action="append" if f"{section}.{each.name}" in repeated else "store",
-                default=argparse.SUPPRESS,
-                type=str if many or get_origin(hint) is Literal else hint,
-                choices=get_args(hint) if get_origin(hint) is Literal else None,
-                nargs="*" if many else None,
-                metavar=None if get_origin(hint) is Literal else each.name.upper(),
-                help=_help(each),
-            )
-
-
-def _help(each: "Field[Any]") -> str:
-    default = ", ".join(each.default) if isinstance(each.default, tuple) else each.default
-    text = each.metadata.get("help", "").replace("%", "%%")
-    return f"{text} (default: {default})" if default not in ("", None) else text
+    """Give the parser one option for each setting of the sections (see `schema.add_flags`)."""
+    schema.add_flags(parser, Config, *sections, repeated=repeated)
