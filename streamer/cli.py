@@ -8,21 +8,17 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from models.training import commands as training
-from streamer import __version__, config, messages, serving
+from streamer import __version__, config, listening, serving, transcribing
 from streamer.core.recognizer import Model
-from streamer.edges import audio_file, captions, microphone, terminal, websocket
+from streamer.edges import audio_file, microphone, websocket
 from streamer.evaluation import command as evaluation
-
-LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
+from streamer.signals import on_signals
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,15 +100,16 @@ def _settings(arguments: argparse.Namespace) -> config.Config:
 def _transcribe(arguments: argparse.Namespace) -> int:
     """Every file in turn; a bad one is named and the others go on."""
     settings, paths, model, status = _settings(arguments), arguments.files, None, 0
-    if arguments.format in ("srt", "vtt") and len(paths) > 1:
-        return _complain(f"--format {arguments.format} takes one file, got {len(paths)}")
+    form, realtime = arguments.format, arguments.realtime
+    if form in ("srt", "vtt") and len(paths) > 1:
+        return _complain(f"--format {form} takes one file, got {len(paths)}")
     for path in paths:
         try:
             with audio_file.AudioFile(path) as file:
                 model = model or _built_model(settings)
-                if arguments.format == "text" and len(paths) > 1:
+                if form == "text" and len(paths) > 1:
                     print(f"==> {file.name} <==", flush=True)
-                asyncio.run(_transcribe_file(model, settings, file, arguments))
+                asyncio.run(transcribing.transcribe(model, settings, file, form, realtime))
         except audio_file.AudioFileError as error:
             status = _complain(str(error))
     return status
@@ -124,103 +121,11 @@ def _built_model(settings: config.Config) -> Model:
     return api.build_model(settings.model)
 
 
-async def _transcribe_file(
-    model: Model,
-    settings: config.Config,
-    file: audio_file.AudioFile,
-    arguments: argparse.Namespace,
-) -> None:
-    from streamer import api
-
-    show = _printer(arguments.format, live=arguments.realtime)
-    with _progress(file, arguments.realtime) as progress:
-
-        async def blocks() -> Any:
-            async for block in audio_file.stream(file, realtime=arguments.realtime):
-                progress(len(block) / config.SAMPLE_RATE)
-                yield block
-
-        async with (
-            api.build_engine(model, settings.engine) as engine,
-            aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
-        ):
-            async for event in events:
-                show(event)
-
-
-@contextmanager
-def _progress(file: audio_file.AudioFile, realtime: bool) -> Iterator[Callable[[float], object]]:
-    """A bar on stderr for a long file when stderr is a terminal; takes seconds of audio read."""
-    if realtime or (file.duration_s or 0.0) < LONG_FILE_S or not sys.stderr.isatty():
-        yield lambda seconds: None
-        return
-    from tqdm import tqdm
-
-    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
-    with tqdm(total=file.duration_s, bar_format=form, leave=False) as bar:
-        yield bar.update
-
-
-def _printer(kind: str, *, live: bool) -> Callable[[messages.Event], None]:
-    """What to do with each event, by output format."""
-    if kind == "json":
-        return lambda event: print(messages.encode(event), flush=True)
-    if kind == "text":
-        return _text_printer(live=live)
-    writer = captions.CaptionWriter("srt" if kind == "srt" else "vtt")
-    print(writer.header(), end="")
-
-    def add(event: messages.Event) -> None:
-        if isinstance(event, messages.Final):
-            print(writer.add(event), end="", flush=True)
-
-    return add
-
-
-def _text_printer(*, live: bool) -> Callable[[messages.Event], None]:
-    caption = terminal.LiveCaption(sys.stdout)
-
-    def show(event: messages.Event) -> None:
-        match event:
-            case messages.Partial() if live:
-                caption.show(event)
-            case messages.Final(text=text) if text:
-                caption.show(event)
-            case messages.Gap(duration=duration):
-                caption.note(f"[{duration:.2f} s of audio were lost]")
-            case messages.Closed():
-                caption.close()
-
-    return show
-
-
 # --- listen, serve --------------------------------------------------------------------------------
 
 
 def _listen(arguments: argparse.Namespace) -> int:
-    return asyncio.run(_listen_until_interrupted(_settings(arguments), arguments.input))
-
-
-async def _listen_until_interrupted(settings: config.Config, device: str | None) -> int:
-    """Captions until Ctrl-C; then what was said last is finished and printed."""
-    chosen = int(device) if device is not None and device.isdecimal() else device
-    name = microphone.find(chosen).name  # first: it fails at once, a model loads for seconds
-    from streamer import api
-
-    model = await asyncio.to_thread(api.build_model, settings.model)
-    show = _text_printer(live=True)
-    async with (
-        api.build_engine(model, settings.engine) as engine,
-        microphone.Microphone(chosen) as heard,
-    ):
-        with _on_signals(heard.finish):
-            print(f"listening to {name}; Ctrl-C ends it", file=sys.stderr, flush=True)
-            async with aclosing(api.listen(engine, heard, settings.endpoint)) as events:
-                async for event in events:
-                    show(event)
-    if heard.overruns:
-        print(f"the sound system lost audio {heard.overruns} times", file=sys.stderr)
-    return 0
+    return asyncio.run(listening.listen(_settings(arguments), arguments.input))
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -237,28 +142,10 @@ async def _serve_until_told(settings: config.Config) -> int:
     model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
     latency_ms = round(model.context.latency_s(model.grid) * 1000)
     about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
-    with _on_signals(told.set):
+    with on_signals(told.set):
         async with api.build_engine(model, settings.engine) as engine:
             await serving.serve(engine, settings, about, told)
     return 0
-
-
-@contextmanager
-def _on_signals(end: Callable[[], object]) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the block politely; a second Ctrl-C interrupts."""
-    loop = asyncio.get_running_loop()
-
-    def told(received: signal.Signals) -> None:
-        loop.remove_signal_handler(received)
-        end()
-
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, told, each)
-    try:
-        yield
-    finally:
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)
 
 
 # --- devices, models ------------------------------------------------------------------------------

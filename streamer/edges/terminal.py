@@ -8,41 +8,38 @@ import shutil
 import unicodedata
 from typing import TextIO
 
-from streamer.messages import Final, Partial
+from streamer.messages import Closed, Event, Final, Gap, Partial
 
 DIM, RESET, CLEAR_LINE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
 
 class LiveCaption:
-    """Shows events as they come: `show(event)` for partials and finals, `note` for anything else.
+    """Shows events as they come; without `partials`, or off a terminal, what stands only.
 
     A partial longer than the line shows its newest words.
     """
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, *, partials: bool = True) -> None:
         self._out = out
-        self._live = out.isatty()
+        self._live = partials and out.isatty()
         self._drawn = False  # a partial stands on the current line
 
-    def show(self, event: Partial | Final) -> None:
-        """Redraw the line for a partial; end it with a final's text."""
-        if isinstance(event, Final):
-            self._write_line(_printable(event.text))
-        elif self._live:
-            columns = shutil.get_terminal_size().columns - 1  # the last one would wrap
-            committed, tail = fitted(_printable(event.committed), _printable(event.tail), columns)
-            self._out.write(f"{CLEAR_LINE}{committed}{DIM}{tail}{RESET}")
-            self._out.flush()
-            self._drawn = True
-
-    def note(self, text: str) -> None:
-        """Print a line of its own above the live one."""
-        self._write_line(_printable(text))
-
-    def close(self) -> None:
-        """Leave the terminal as it was found."""
-        if self._drawn:
-            self._write_line("")
+    def show(self, event: Event) -> None:
+        """Redraw the line for a partial, end it with a final; lost audio gets a line of its own."""
+        match event:
+            case Partial() if self._live:
+                columns = shutil.get_terminal_size().columns - 1  # the last one would wrap
+                committed, tail = _printable(event.committed), _printable(event.tail)
+                committed, tail = fitted(committed, tail, columns)
+                self._out.write(f"{CLEAR_LINE}{committed}{DIM}{tail}{RESET}")
+                self._out.flush()
+                self._drawn = True
+            case Final(text=text) if text:
+                self._write_line(_printable(text))
+            case Gap(duration=duration):
+                self._write_line(f"[{duration:.2f} s of audio were lost]")
+            case Closed() if self._drawn:
+                self._write_line("")
 
     def _write_line(self, text: str) -> None:
         self._out.write(f"{CLEAR_LINE if self._drawn else ''}{text}\n")

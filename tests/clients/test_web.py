@@ -18,10 +18,10 @@ from websockets.asyncio.client import connect
 
 from clients.demo import CLIP, SPOKEN
 from streamer import messages as m
+from streamer.captions import CaptionWriter
 from streamer.config import ModelConfig, ServerConfig
 from streamer.core.context import Context
 from streamer.core.stream import Labels
-from streamer.edges.captions import CaptionWriter
 from tests.browser import BrowserModel, browser_page, spoken
 from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, silence, speak
 from tests.serving import DEADLINE_S, Service, in_loop, pcm, said, service

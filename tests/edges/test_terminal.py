@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.edges.terminal import CLEAR_LINE, DIM, RESET, LiveCaption, fitted
-from streamer.messages import Final, Partial
+from streamer.messages import Closed, Final, Gap, Partial
 
 
 class Terminal(io.StringIO):
@@ -34,17 +34,17 @@ def test_elsewhere_only_finals_are_printed() -> None:
     out = io.StringIO()
     caption = LiveCaption(out)
     caption.show(partial("turn on", "the"))
-    caption.note("lost 0.1 s")
+    caption.show(Gap(0.5, 0.1))
     caption.show(final("turn on the lamp"))
-    caption.close()
-    assert out.getvalue() == "lost 0.1 s\nturn on the lamp\n"
+    caption.show(Closed(16_000, 1))
+    assert out.getvalue() == "[0.10 s of audio were lost]\nturn on the lamp\n"
 
 
 def test_closing_clears_an_unfinished_line() -> None:
     out = Terminal()
     caption = LiveCaption(out)
     caption.show(partial("", "tur"))
-    caption.close()
+    caption.show(Closed(16_000, 0))
     assert out.getvalue().endswith(f"{CLEAR_LINE}\n")
 
 

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.edges.captions import LINE_LENGTH, LINES, CaptionWriter, cues
+from streamer.captions import LINE_LENGTH, LINES, CaptionWriter, cues
 from streamer.messages import Final, Word
 
 texts = st.text("abcdefghij'é", min_size=1, max_size=30)

@@ -1,0 +1,69 @@
+"""`streamer transcribe`: one file through an engine, and what is printed of it.
+
+Owns the output formats and the progress bar. Must not know: the command line.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+
+from streamer import messages
+from streamer.audio import Samples
+from streamer.captions import CaptionWriter
+from streamer.config import SAMPLE_RATE, Config
+from streamer.core.recognizer import Model
+from streamer.edges.audio_file import AudioFile, stream
+from streamer.edges.terminal import LiveCaption
+
+LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
+
+
+async def transcribe(
+    model: Model, settings: Config, file: AudioFile, form: str, realtime: bool
+) -> None:
+    """Print what is said in the file as text, json, srt or vtt, while it is read."""
+    from streamer import api  # loads torch
+
+    show = _printer(form, live=realtime)
+    with _progress(file, realtime) as progress:
+
+        async def blocks() -> AsyncIterator[Samples]:
+            async for block in stream(file, realtime=realtime):
+                progress(len(block) / SAMPLE_RATE)
+                yield block
+
+        async with (
+            api.build_engine(model, settings.engine) as engine,
+            aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
+        ):
+            async for event in events:
+                show(event)
+
+
+@contextmanager
+def _progress(file: AudioFile, realtime: bool) -> Iterator[Callable[[float], object]]:
+    """A bar on stderr for a long file when stderr is a terminal; takes seconds of audio read."""
+    if realtime or (file.duration_s or 0.0) < LONG_FILE_S or not sys.stderr.isatty():
+        yield lambda seconds: None
+        return
+    from tqdm import tqdm
+
+    form = "{l_bar}{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}]"
+    with tqdm(total=file.duration_s, bar_format=form, leave=False) as bar:
+        yield bar.update
+
+
+def _printer(form: str, *, live: bool) -> Callable[[messages.Event], None]:
+    """What to do with each event, by output format."""
+    if form == "json":
+        return lambda event: print(messages.encode(event), flush=True)
+    if form == "text":
+        return LiveCaption(sys.stdout, partials=live).show
+    writer = CaptionWriter("srt" if form == "srt" else "vtt")
+    print(writer.header(), end="")
+
+    def add(event: messages.Event) -> None:
+        if isinstance(event, messages.Final):
+            print(writer.add(event), end="", flush=True)
+
+    return add
