@@ -6,11 +6,12 @@ import { offerThemes } from "./theme.js";
 import { Transcript } from "./transcript.js";
 
 const OVERLAY_CHARACTERS = 600; // of past text: more than any overlay shows
-const LATEST = "latest"; // not one session, but the newest and then the next
 const CONNECT_TIMEOUT_MS = 5000;
 
 const query = new URLSearchParams(location.search);
 const session = query.get("session") ?? "";
+const source = query.get("source") ?? ""; // an MQTT source or a Hermes site
+const isOneSession = session !== "latest" && !source; // else the newest, and then the next
 const isOverlay = query.get("view") === "overlay";
 const fade_s = number("fade", 0, 0, 3600);
 const element = (id) => document.getElementById(id);
@@ -32,7 +33,7 @@ function number(name, fallback, low, high) {
 
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const path = `/v1/captions?session=${encodeURIComponent(session)}`;
+  const path = `/v1/captions?${new URLSearchParams(source ? { source } : { session })}`;
   const socket = new WebSocket(`${scheme}://${location.host}${path}`);
   let fault = null;
   let isOver = false;
@@ -46,7 +47,7 @@ function connect() {
   socket.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.type === "error") fault = message;
-    if (message.type === "closed") isOver = session !== LATEST;
+    if (message.type === "closed") isOver = isOneSession;
     take(message);
   };
   socket.onclose = () => {
@@ -62,8 +63,8 @@ function leave(isOver) {
     return;
   }
   const pause_s = retry.later();
-  const latest = session === LATEST ? "; only the server's own machine may follow “latest”" : "";
-  say("waiting", `No connection; trying again in ${pause_s.toFixed(1)} s${latest}`);
+  const why = isOneSession ? "" : "; without a session's id, only the server's own machine may follow";
+  say("waiting", `No connection; trying again in ${pause_s.toFixed(1)} s${why}`);
 }
 
 function take(message) {
@@ -72,7 +73,7 @@ function take(message) {
       begin(message.session);
       break;
     case "closed":
-      say("idle", session === LATEST ? "Waiting for the next session" : "This session is over.");
+      say("idle", isOneSession ? "This session is over." : "Waiting for the next session");
       show(transcript.cut());
       break;
     case "final":
@@ -133,7 +134,7 @@ document.documentElement.dataset.view = isOverlay ? "overlay" : "page";
 live.style.setProperty("--size", `${number("size", 48, 8, 400)}px`);
 live.style.setProperty("--lines", String(Math.round(number("lines", 2, 1, 20))));
 offerThemes(element("theme"));
-if (session) {
+if (session || source) {
   connect();
 } else {
   element("help").hidden = false;

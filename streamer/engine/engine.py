@@ -6,6 +6,7 @@ the model is made of, where audio comes from, where events go.
 
 import asyncio
 import logging
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +37,13 @@ class CapacityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session as its watchers get it: what its owner calls it, and all its events."""
+    """A session as its watchers get it, with all its events.
 
+    `id` is random: who knows it was told. `name` is what the owner calls it, perhaps nothing, and
+    may be guessed; other sessions may have it too.
+    """
+
+    id: str
     name: str
     events: Outbox
 
@@ -106,11 +112,17 @@ class Engine:
         return watcher
 
     def open_session(
-        self, endpoint: EndpointRules | None = None, *, max_events: int = MAX_EVENTS, name: str = ""
+        self,
+        endpoint: EndpointRules | None = None,
+        *,
+        max_events: int = MAX_EVENTS,
+        id: str = "",  # noqa: A002 (what it is)
+        name: str = "",
     ) -> Session:
         """A new session in a slot of its own; CapacityError if there is none to be had.
 
-        Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `name` is for watchers.
+        Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
+        and `name` are for watchers.
         """
         if self._refusal is not None:
             raise CapacityError(self._refusal)
@@ -132,11 +144,12 @@ class Engine:
         )
         self._sessions.add(session)
         self._idle.clear()
+        id = id or new_id()  # noqa: A001
         for watcher in self._watchers:
             if watcher.full():
                 _log.warning("a watcher is %d sessions behind and misses one", MAX_UNSEEN)
             else:
-                watcher.put_nowait(Opened(name, session.add_outbox()))
+                watcher.put_nowait(Opened(id, name, session.add_outbox()))
         return session
 
     def ready(self, session: Session, deadline: float) -> None:
@@ -249,6 +262,11 @@ class Engine:
                 self._give_back(session)
             else:
                 session.fail(SessionError("engine", "the engine has stopped"))
+
+
+def new_id() -> str:
+    """An id for a session that nobody guesses."""
+    return secrets.token_hex(8)
 
 
 def _fail(session: Session, cause: Exception) -> None:

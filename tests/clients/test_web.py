@@ -23,6 +23,7 @@ from streamer.config import ModelConfig, ServerConfig
 from streamer.core.context import Context
 from streamer.core.stream import Labels
 from tests.browser import BrowserModel, browser_page, spoken
+from tests.engine.harness import play
 from tests.fakes import BLANK, DELIMITER, LABELS, FakeModel, silence, speak
 from tests.serving import DEADLINE_S, Service, in_loop, pcm, said, service
 
@@ -379,6 +380,18 @@ async def test_a_viewer_finds_its_way_back_to_a_server(tmp_path: Path) -> None:
                     )
             await expect(page.locator("#state")).to_contain_text("No connection")
         await expect(page.locator("#lines .speech span")).to_have_text(["one", "two"])
+
+
+@in_loop
+async def test_the_page_follows_a_source_of_another_edge(tmp_path: Path) -> None:
+    async with service() as running, browser_page(tmp_path, spoken("one")) as page:
+        await page.goto(home(running) + "captions?source=hall")
+        await expect(page.locator("#state")).to_contain_text("Waiting for a session")
+        for text in ("turn on", "the lamp"):
+            await play(running.engine.open_session(name="hall"), [speak(text)])
+            await expect(page.locator("#lines .speech span").last).to_have_text(text)
+        await expect(page.locator("#lines .speech span")).to_have_text(["turn on", "the lamp"])
+        await expect(page.locator("#state")).to_have_text("Waiting for the next session")
 
 
 @in_loop

@@ -13,6 +13,7 @@ from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.edges.websocket.broadcast import REMEMBERED_FINALS, Broadcast
 from streamer.engine.session import MAX_EVENTS, SessionError
+from tests.engine.harness import play
 from tests.fakes import speak
 from tests.serving import Service, errors, finals, in_loop, pcm, raw_connection, said, service
 
@@ -160,6 +161,74 @@ async def test_a_server_that_ends_lets_a_waiting_viewer_go() -> None:
     async with service() as running:
         viewer = await connect(captions(running, "latest"))
     assert await said(viewer) == ([], 1012)
+
+
+# --- sessions of other edges ----------------------------------------------------------------------
+
+
+def source(running: Service, name: str) -> str:
+    return f"ws://127.0.0.1:{running.server.port}/v1/captions?source={name}"
+
+
+@in_loop
+async def test_a_source_is_followed_by_its_name_over_its_sessions() -> None:
+    async with service() as running, connect(source(running, "hall")) as viewer:
+        ids = []
+        for number, text in enumerate(("one", "two")):
+            await play(running.engine.open_session(name="attic"), [speak("not this")])
+            await play(running.engine.open_session(name="hall"), [speak(text)])
+            heard = await heard_until(viewer, m.Closed)
+            assert isinstance(heard[0], m.Ready)
+            assert (finals(heard), number) == ([text], len(ids))
+            ids.append(heard[0].session)
+        assert len(set(ids)) == 2
+
+
+@in_loop
+async def test_a_name_is_no_id_and_an_id_is_enough() -> None:
+    """Whoever knows only a source's name must be on this machine; the id is random."""
+    far = {"X-Forwarded-For": "10.0.0.9"}
+    async with service() as running:
+        opened = running.engine.watch()
+        async with running.engine.open_session(name="hall") as session:
+            known = opened.get_nowait()
+            assert known.name == "hall"
+            for url in (source(running, "hall"), f"{source(running, 'hall')}&session={known.id}"):
+                with pytest.raises(InvalidStatus) as refused:
+                    await connect(url, additional_headers=far)
+                assert refused.value.response.status_code == 403
+            async with connect(captions(running, "hall"), additional_headers=far) as viewer:
+                heard, code = await said(viewer)
+            assert (errors(heard), code) == ([("no_session", True)], 4404)
+            url = captions(running, known.id)
+            async with connect(url, additional_headers=far) as viewer:
+                await heard_until(viewer, m.Ready)
+                await session.send(speak("hello"))
+                await session.finish()
+                async for _ in session:
+                    pass
+                heard, code = await said(viewer)
+    assert (finals(heard), code) == (["hello"], 1000)
+
+
+@in_loop
+async def test_a_server_that_ends_leaves_the_sessions_of_others() -> None:
+    async with service() as running:
+        opened = running.engine.watch()
+        session = running.engine.open_session(name="hall")
+        viewers = [
+            await connect(url)
+            for url in (captions(running, opened.get_nowait().id), source(running, "hall"))
+        ]
+        for viewer in viewers:
+            await heard_until(viewer, m.Ready)
+        await session.send(speak("still here"))
+        await running.server.__aexit__(None, None, None)
+        for viewer in viewers:
+            heard, code = await said(viewer)
+            assert (errors(heard), code) == ([], 1012)
+        assert not session.is_over
+        await session.finish()
 
 
 # --- limits ---------------------------------------------------------------------------------------

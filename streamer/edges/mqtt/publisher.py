@@ -7,7 +7,6 @@ event takes. Must not know: where a session's audio comes from.
 import asyncio
 import json
 import logging
-import secrets
 
 from streamer import messages
 from streamer.edges.mqtt.broker import Broker
@@ -47,7 +46,7 @@ class Publisher:
 
     async def _publish(self, opened: Opened) -> None:
         """One session: finals and what follows from them are kept, the rest is for the moment."""
-        session, number = secrets.token_hex(8), 0
+        session, number = opened.id, 0
         place = f"{self._prefix}/out/{opened.name or session}"
         try:
             async for event in opened.events:

@@ -7,12 +7,14 @@ through `refused` first.
 import http
 import ipaddress
 from collections.abc import Container
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
 from websockets import Headers
 
 from streamer.config import ServerConfig
 
+LATEST = "latest"  # instead of a session's id: the newest one, and at its end the next
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")  # what proxies add
 
 
@@ -27,12 +29,12 @@ def refused(
     """
     hosts = headers.get_all("Host")
     try:
-        wanted = urlsplit(path).path
+        asked = urlsplit(path).path
     except ValueError:
         return http.HTTPStatus.BAD_REQUEST, "expected a URL path\n"
     if len(hosts) > 1:
         return http.HTTPStatus.BAD_REQUEST, "expected one Host header\n"
-    if wanted not in known:
+    if asked not in known:
         return http.HTTPStatus.NOT_FOUND, "the recognizer is at /v1/stream, its page at /\n"
     if not _is_our_host("".join(hosts), config):
         return (
@@ -56,9 +58,26 @@ def _is_our_host(netloc: str, config: ServerConfig) -> bool:
     return is_loopback(host) or host in ours or by_address
 
 
-def session_wanted(path: str) -> str:
-    """The `session` of a viewer's URL, "" if it names none."""
-    return parse_qs(urlsplit(path).query).get("session", [""])[0]
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a viewer follows: one session by its id, or the newest of a source, one after another.
+
+    An id is random and gives the right to follow; a source's name may be guessed and does not.
+    """
+
+    session: str = ""
+    source: str = ""
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether only those who were told can ask for it."""
+        return not self.source and self.session != LATEST
+
+
+def wanted(path: str) -> Wanted:
+    """The `session` or `source` of a viewer's URL."""
+    query = parse_qs(urlsplit(path).query)
+    return Wanted(query.get("session", [""])[0], query.get("source", [""])[0])
 
 
 def is_this_machine(peer_address: str, headers: Headers) -> bool:

@@ -6,8 +6,7 @@ sockets.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from streamer.engine.session import Outbox, SessionError
@@ -24,8 +23,8 @@ class Broadcast:
     then fails alone (see Outbox). Nobody waits for a viewer.
     """
 
-    def __init__(self, ready: Ready) -> None:
-        self.ready = ready
+    def __init__(self, ready: Ready, name: str = "") -> None:
+        self.ready, self.name = ready, name
         self._finals: deque[Final] = deque(maxlen=REMEMBERED_FINALS)
         self._partial: Partial | None = None  # of the utterance in progress
         self._outboxes: set[Outbox] = set()
@@ -79,24 +78,29 @@ class Broadcasts:
         self._running: dict[str, Broadcast] = {}  # by session id
         self._begun = asyncio.Event()  # set, and replaced, at each beginning
 
-    @contextmanager
-    def running(self, ready: Ready) -> Iterator[Broadcast]:
-        """A session's broadcast, which can be found until the block is left."""
-        broadcast = self._running[ready.session] = Broadcast(ready)
+    def begin(self, ready: Ready, name: str) -> Broadcast:
+        """A session's broadcast, which can be found until `relay` ends."""
+        broadcast = self._running[ready.session] = Broadcast(ready, name)
         self._begun.set()
         self._begun = asyncio.Event()
+        return broadcast
+
+    async def relay(self, broadcast: Broadcast, events: AsyncIterator[Event]) -> None:
+        """Pass a session's events on to their end, which is the broadcast's."""
         try:
-            yield broadcast
+            await broadcast.relay(events)
         finally:
-            del self._running[ready.session]
+            del self._running[broadcast.ready.session]
             broadcast.end()
 
     def find(self, session: str) -> Broadcast | None:
-        """The broadcast of a session that runs."""
+        """The broadcast of a session that runs, by its id."""
         return self._running.get(session)
 
-    async def latest(self) -> Broadcast:
-        """The broadcast that began last of those that run; waits for one if there is none."""
-        while not self._running:
+    async def latest(self, name: str = "") -> Broadcast:
+        """The one that began last of those that run, of that name if there is one; waits for it."""
+        while True:
+            for broadcast in reversed(self._running.values()):
+                if name in ("", broadcast.name):
+                    return broadcast
             await self._begun.wait()
-        return next(reversed(self._running.values()))

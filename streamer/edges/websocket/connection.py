@@ -16,7 +16,6 @@ from websockets.exceptions import ConnectionClosed
 from streamer import messages
 from streamer.audio import SAMPLE_RATE, PcmDecoder, Samples, bytes_per_sample
 from streamer.config import EndpointRules, ServerConfig
-from streamer.edges.websocket.broadcast import Broadcasts
 from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.session import Session, SessionError
@@ -42,15 +41,13 @@ class Connection:
         self,
         connection: ServerConnection,
         engine: Engine,
-        broadcasts: Broadcasts,
         endpoint: EndpointRules,
         config: ServerConfig,
         model: ServedModel,
     ) -> None:
         self.id = secrets.token_hex(8)
         self._peer = Peer(connection, f"connection {self.id}", config.send_timeout_s)
-        self._engine, self._broadcasts = engine, broadcasts
-        self._config, self._model = config, model
+        self._engine, self._config, self._model = engine, config, model
         self._endpoint = endpoint  # the rules in force: the server's, then as the client patches
         self._running: asyncio.Task[None] | None = None  # the task of `run`
         self._feeding: asyncio.Task[None] | None = None  # set while there is a session
@@ -112,29 +109,25 @@ class Connection:
         try:
             # A whole burst may be flushes, and each is answered by a final and its id.
             burst = 2 * self._config.max_messages_per_s
-            self._session = self._engine.open_session(
-                self._endpoint, max_events=burst, name=self.id
-            )
+            self._session = self._engine.open_session(self._endpoint, max_events=burst, id=self.id)
         except CapacityError as full:
             raise PeerError("capacity", str(full), full.retry_after_s) from full
         return self._session
 
     async def _converse(self, session: Session, start: messages.Start) -> None:
-        """Feed, publish and broadcast side by side; the first failure ends all and is raised."""
-        events, name = session.add_outbox(), self.id
+        """Feed and publish side by side; the first failure ends both and is raised."""
+        name = self.id
         try:
-            with self._broadcasts.running(self._ready()) as broadcast:
-                async with asyncio.TaskGroup() as tasks:
-                    feeding = self._feed(session, start)
-                    self._feeding = tasks.create_task(feeding, name=f"feed {name}")
-                    tasks.create_task(self._publish(session, start), name=f"publish {name}")
-                    tasks.create_task(broadcast.relay(events), name=f"broadcast {name}")
+            async with asyncio.TaskGroup() as both:
+                feeding = self._feed(session, start)
+                self._feeding = both.create_task(feeding, name=f"feed {name}")
+                both.create_task(self._publish(session, start), name=f"publish {name}")
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
     async def _feed(self, session: Session, start: messages.Start) -> None:
         """Client to session, until `stop`."""
-        await self._peer.send(self._ready())
+        await self._peer.send(ready(self.id, self._config, self._model))
         await self._expect(session, start.hotwords)
         decoder = PcmDecoder(start.audio)
         slice_bytes = bytes_per_sample(start.audio) * (start.audio.sample_rate // SLICES_PER_S)
@@ -223,17 +216,17 @@ class Connection:
     async def _complain(self, code: str, message: str) -> None:
         await self._peer.send(messages.Error(code, message, False))
 
-    def _ready(self) -> messages.Ready:
-        config = self._config
-        return messages.Ready(
-            session=self.id,
-            model=self._model.name,
-            sample_rate=SAMPLE_RATE,
-            latency_ms=self._model.latency_ms,
-            limits=messages.Limits(
-                config.max_frame_bytes, config.max_text_bytes, config.max_messages_per_s
-            ),
-        )
+
+def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Ready:
+    """What a session's owner and its viewers are told of it first."""
+    limits = (config.max_frame_bytes, config.max_text_bytes, config.max_messages_per_s)
+    return messages.Ready(
+        session=session,
+        model=model.name,
+        sample_rate=SAMPLE_RATE,
+        latency_ms=model.latency_ms,
+        limits=messages.Limits(*limits),
+    )
 
 
 def _patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:

@@ -21,12 +21,12 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from streamer.config import EndpointRules, ServerConfig
-from streamer.edges.websocket.admission import is_this_machine, refused, session_wanted
+from streamer.edges.websocket.admission import is_this_machine, refused, wanted
 from streamer.edges.websocket.broadcast import Broadcasts
-from streamer.edges.websocket.connection import Connection, ServedModel
+from streamer.edges.websocket.connection import Connection, ServedModel, ready
 from streamer.edges.websocket.pages import Pages
-from streamer.edges.websocket.viewer import LATEST, Viewer
-from streamer.engine.engine import Engine
+from streamer.edges.websocket.viewer import Viewer
+from streamer.engine.engine import Engine, Opened
 
 STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client
@@ -44,8 +44,9 @@ class ListenError(Exception):
 class WebSocketServer:
     """Serves from `async with WebSocketServer(…) as server:` to the end of the block.
 
-    At the end it stops accepting, lets every session finish what it has received, sends `closed`
-    and closes with 1012; what is left after `drain_timeout_s` is cut.
+    Viewers may follow the sessions of all edges. At the end it stops accepting, lets its own
+    sessions finish what they have received, sends `closed` and closes with 1012; what is left after
+    `drain_timeout_s` is cut.
     """
 
     def __init__(
@@ -54,6 +55,8 @@ class WebSocketServer:
         self._engine, self._endpoint, self._config, self._model = engine, endpoint, config, model
         self._broadcasts, self._pages = Broadcasts(), Pages()
         self._paths = self._pages.paths | {STREAM, CAPTIONS}
+        self._opened = engine.watch()
+        self._tasks = asyncio.TaskGroup()
         self._connections: set[Connection] = set()
         self._viewers: set[Viewer] = set()
 
@@ -79,6 +82,8 @@ class WebSocketServer:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+        await self._tasks.__aenter__()
+        self._showing = self._tasks.create_task(self._show_sessions(), name="broadcasts")
         return self
 
     async def __aexit__(
@@ -88,24 +93,29 @@ class WebSocketServer:
         trace: TracebackType | None,
     ) -> None:
         self._server.close(close_connections=False)
+        own = {each.id for each in self._connections}
         try:
             async with asyncio.timeout(self._config.drain_timeout_s):
                 async with asyncio.TaskGroup() as leaving:
-                    for each in self._all():
-                        leaving.create_task(each.leave(), name=f"leave {each.id}")
+                    for connection in self._connections:
+                        leaving.create_task(connection.leave(), name=f"leave {connection.id}")
+                    for viewer in self._viewers:
+                        leaving.create_task(viewer.leave(own), name=f"leave {viewer.id}")
                 await self._server.wait_closed()
         except TimeoutError:
-            for each in self._all():
-                each.cut()
+            for connection in self._connections:
+                connection.cut()
+            for viewer in self._viewers:
+                viewer.cut()
             await self._server.wait_closed()
+        finally:
+            self._showing.cancel()
+            await self._tasks.__aexit__(kind, error, trace)
 
     @property
     def port(self) -> int:
         """The port in use, also when 0 was asked for."""
         return int(next(iter(self._server.sockets)).getsockname()[1])
-
-    def _all(self) -> tuple[Connection | Viewer, ...]:
-        return (*self._connections, *self._viewers)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """A page or an HTTP refusal, or None to go on with the handshake."""
@@ -117,10 +127,10 @@ class WebSocketServer:
             if "Upgrade" in request.headers:
                 return connection.respond(http.HTTPStatus.NOT_FOUND, "no websocket, but a page\n")
             return self._pages.response(path)
-        if path == CAPTIONS and session_wanted(request.path) == LATEST:
+        if path == CAPTIONS and not wanted(request.path).is_secret:
             address = str(connection.remote_address[0])
             if not is_this_machine(address, request.headers):
-                text = "only this machine may ask for the latest session: name one\n"
+                text = "only this machine may follow without a session's id\n"
                 return connection.respond(http.HTTPStatus.FORBIDDEN, text)
         too_many = len(self._server.connections) >= self._config.max_connections
         too_many_viewers = len(self._viewers) >= self._config.max_viewers
@@ -134,22 +144,32 @@ class WebSocketServer:
         assert connection.request is not None
         path = connection.request.path
         if urlsplit(path).path == CAPTIONS:
-            await self._show(connection, session_wanted(path))
+            await self._show(connection, path)
         else:
             await self._converse(connection)
 
     async def _converse(self, connection: ServerConnection) -> None:
-        handler = Connection(
-            connection, self._engine, self._broadcasts, self._endpoint, self._config, self._model
-        )
+        handler = Connection(connection, self._engine, self._endpoint, self._config, self._model)
         self._connections.add(handler)
         try:
             await handler.run()
         finally:
             self._connections.discard(handler)
 
-    async def _show(self, connection: ServerConnection, session: str) -> None:
-        viewer = Viewer(connection, self._broadcasts, session, self._config)
+    async def _show_sessions(self) -> None:
+        """Broadcast every session that the engine opens, whichever edge it came by."""
+        async with asyncio.TaskGroup() as relays:
+            while True:
+                opened = await self._opened.get()
+                relays.create_task(self._broadcast(opened), name=f"broadcast {opened.id}")
+
+    async def _broadcast(self, opened: Opened) -> None:
+        about = ready(opened.id, self._config, self._model)
+        broadcast = self._broadcasts.begin(about, opened.name)
+        await self._broadcasts.relay(broadcast, opened.events)
+
+    async def _show(self, connection: ServerConnection, path: str) -> None:
+        viewer = Viewer(connection, self._broadcasts, wanted(path), self._config)
         self._viewers.add(viewer)
         try:
             await viewer.run()

@@ -7,17 +7,17 @@ engines, other viewers.
 import asyncio
 import logging
 import secrets
+from collections.abc import Collection
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamer import messages
 from streamer.config import ServerConfig
+from streamer.edges.websocket.admission import LATEST, Wanted
 from streamer.edges.websocket.broadcast import Broadcast, Broadcasts
 from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
-from streamer.engine.session import SessionError
-
-LATEST = "latest"  # instead of a session's id: the newest one, and at its end the next
+from streamer.engine.session import Outbox, SessionError
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,15 @@ class Viewer:
         self,
         connection: ServerConnection,
         broadcasts: Broadcasts,
-        session: str,
+        wanted: Wanted,
         config: ServerConfig,
     ) -> None:
         self.id = secrets.token_hex(4)
         self._peer = Peer(connection, f"viewer {self.id}", config.send_timeout_s)
-        self._broadcasts, self._session = broadcasts, session
+        self._broadcasts, self._wanted = broadcasts, wanted
         self._running: asyncio.Task[None] | None = None  # the task of `run`
-        self._is_following = self._is_leaving = False
+        self._following: tuple[str, Outbox] | None = None  # a session's id and what it says
+        self._is_leaving = False
 
     async def run(self) -> None:
         """Show until the end; never raises for what a peer or a session did."""
@@ -56,11 +57,15 @@ class Viewer:
         except SessionError:  # the only one an outbox of a broadcast knows
             await self._peer.end(messages.Error("too_slow", "captions were not taken", True))
 
-    async def leave(self) -> None:
-        """Follow the session to its end, then close with 1012; at once if there is none."""
+    async def leave(self, ending: Collection[str]) -> None:
+        """Close with 1012: a session that is `ending` is followed to its end, any other is left."""
         self._is_leaving = True
-        if not self._is_following:
+        if self._following is None:
             await self._peer.close(RESTART)
+            return
+        session, outbox = self._following
+        if session not in ending:
+            outbox.close()
 
     def cut(self) -> None:
         """End at once, with nothing said."""
@@ -83,23 +88,23 @@ class Viewer:
         raise PeerError("bad_request", "a viewer only listens")
 
     async def _show(self) -> None:
-        if self._session == LATEST:
+        if self._wanted.source or self._wanted.session == LATEST:
             while not self._is_leaving:
-                await self._follow(await self._broadcasts.latest())
+                await self._follow(await self._broadcasts.latest(self._wanted.source))
             return
-        broadcast = self._broadcasts.find(self._session)
-        if broadcast is None or not await self._follow(broadcast):
+        broadcast = self._broadcasts.find(self._wanted.session)
+        if broadcast is None or not (await self._follow(broadcast) or self._is_leaving):
             raise PeerError("no_session", "the session is over, or never was")
 
     async def _follow(self, broadcast: Broadcast) -> bool:
         """Everything of one session; whether its owner has closed it rather than vanished."""
         outbox, event = broadcast.join(), None
-        self._is_following = True
+        self._following = broadcast.ready.session, outbox
         try:
             await self._peer.send(broadcast.ready)
             async for event in outbox:
                 await self._peer.send(event, words=False)
         finally:
-            self._is_following = False
+            self._following = None
             broadcast.leave(outbox)
         return isinstance(event, messages.Closed)
