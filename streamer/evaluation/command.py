@@ -6,10 +6,8 @@ beside `streamer.cli` and `streamer.api`: it alone of this package knows how a m
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING
 from streamer import __version__, config
 from streamer.config import Config, ConfigError, ModelConfig
 from streamer.evaluation.normalization import DESCRIPTIONS, NORMALIZATIONS, Normalize
+from streamer.reporting import machine
 
 if TYPE_CHECKING:
     from streamer.engine.runner import ModelRunner
@@ -103,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     from streamer.evaluation import table
     from streamer.evaluation.experiment import Experiment
     from streamer.evaluation.results import Results, summarize
+    from streamer.reporting.table import as_text
 
     items = _items(recordings, NORMALIZATIONS[arguments.normalize])
     acoustic = api.load_acoustic(settings.model)
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     figures = [summarize(each, experiment.items) for each in conditions]
     results = Results(about, experiment.items, conditions, figures)
     print("\n".join(f"{key}: {value}" for key, value in about.items()))
-    print(f"\n{table.as_text(table.rows(results))}", flush=True)
+    print(f"\n{as_text(table.rows(results))}", flush=True)
     _write(arguments, results, whole)
     return 0
 
@@ -200,25 +200,9 @@ def _about(
         "recordings": f"{len(items)}, {minutes:.1f} min, {words} words{left_out}",
         "normalisation": f"{arguments.normalize} ({DESCRIPTIONS[arguments.normalize]})",
         "computed": f"{whole.device}, {str(whole.dtype).removeprefix('torch.')}, "
-        f"{_processor()}, cores: {_cores()}",
+        f"{machine.processor()}, cores: {machine.cores()}",
         "date": f"{date.today().isoformat()}, streamer {__version__}",
     }
-
-
-def _cores() -> int:
-    """Cores that this process may use, where the system tells it."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 @contextmanager

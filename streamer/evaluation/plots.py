@@ -1,14 +1,11 @@
 """The report's pictures, as data URIs: SVG for charts, PNG for spectrograms.
 
-Owns everything that touches matplotlib, without its global state. Must not know: HTML.
+Owns what is drawn, with matplotlib. Must not know: HTML.
 """
 
-import base64
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,52 +16,25 @@ from streamer.core.ctc import CtcState, Token, fold, open_token
 from streamer.core.frames import Labels
 from streamer.evaluation.measures import Edits
 from streamer.evaluation.offline import LogProbs, Times
+from streamer.reporting import pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-COLORS = ("#3e7cb1", "#d97b29", "#1a7f5a", "#8e5ea2", "#c0392b", "#7f8c8d", "#b8860b")
 KINDS = {"substitutions": "#d9a441", "deletions": "#c0504d", "insertions": "#6a8caf"}
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "svg.hashsalt": "streamer",  # the same figures give the same file
-}
 MOST_GROUPS = 30
-DPI = 80
 FFT_SAMPLES = 512
 FFT_HOP_SAMPLES = 160
 DYNAMIC_RANGE_DB = 70
 SHOWN_PROBABILITY = 0.2  # labels that never reach it are not drawn
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _uri(figure: "Figure", kind: str) -> str:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a text the font cannot write
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, metadata=metadata, dpi=DPI)
-    form = "image/svg+xml" if kind == "svg" else "image/png"
-    return f"data:{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def errors_by_condition(errors: Mapping[str, Edits]) -> str:
     """Word error rate of each condition, one bar of three kinds of errors."""
     from matplotlib import rc_context
 
-    with rc_context(STYLE):
-        figure = _figure(1.6 + 1.1 * len(errors), 3)
+    with rc_context(pictures.STYLE):
+        figure = pictures.figure(1.6 + 1.1 * len(errors), 3)
         axes = figure.add_subplot()
         names = list(errors)
         below = np.zeros(len(names))
@@ -77,7 +47,7 @@ def errors_by_condition(errors: Mapping[str, Edits]) -> str:
         axes.set_ylabel("WER %")
         axes.margins(y=0.15)
         figure.legend(loc="outside upper center", ncols=3, frameon=False)
-        return _uri(figure, "svg")
+        return pictures.uri(figure, "svg")
 
 
 def errors_by_group(groups: Mapping[str, Mapping[str, Edits]]) -> str:
@@ -86,35 +56,35 @@ def errors_by_group(groups: Mapping[str, Mapping[str, Edits]]) -> str:
 
     first = next(iter(groups.values()))
     names = sorted(first, key=lambda name: -(first[name].rate or 0))[:MOST_GROUPS]
-    with rc_context(STYLE):
-        figure = _figure(8, 0.8 + (0.1 + 0.12 * len(groups)) * len(names))
+    with rc_context(pictures.STYLE):
+        figure = pictures.figure(8, 0.8 + (0.1 + 0.12 * len(groups)) * len(names))
         axes = figure.add_subplot()
         for index, (condition, edits) in enumerate(groups.items()):
             rates = [100 * (edits[name].rate or 0) for name in names]
             places = np.arange(len(names)) + 0.8 * (index + 0.5) / len(groups) - 0.4
-            color = COLORS[index % len(COLORS)]
+            color = pictures.COLORS[index % len(pictures.COLORS)]
             axes.barh(places, rates, 0.8 / len(groups), color=color, label=condition)
         labels = [f"{name[:48]} ({first[name].length} words)" for name in names]
         axes.set_yticks(range(len(names)), labels)
         axes.invert_yaxis()
         axes.set_xlabel("WER %")
         figure.legend(loc="outside upper center", ncols=len(groups), frameon=False)
-        return _uri(figure, "svg")
+        return pictures.uri(figure, "svg")
 
 
 def distributions(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """For each latency (panel), the share of values below a time, a line for each condition."""
     from matplotlib import rc_context
 
-    with rc_context(STYLE):
-        figure = _figure(3.2 * len(panels), 3)
+    with rc_context(pictures.STYLE):
+        figure = pictures.figure(3.2 * len(panels), 3)
         for place, (title, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(1, len(panels), place)
             for index, (name, values) in enumerate(lines.items()):
                 if values:
                     ordered = 1000 * np.sort(values)
                     share = np.arange(1, len(ordered) + 1) / len(ordered)
-                    color = COLORS[index % len(COLORS)]
+                    color = pictures.COLORS[index % len(pictures.COLORS)]
                     axes.step(ordered, share, where="post", color=color, label=name)
             every = [1000 * value for values in lines.values() for value in values]
             low, high = np.percentile(every, (0.5, 99)) if every else (0, 0)
@@ -124,25 +94,31 @@ def distributions(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
             axes.set_xlabel("ms of audio")
             axes.set_ylim(0, 1)
         axes.legend(frameon=False, loc="lower right")
-        return _uri(figure, "svg")
+        return pictures.uri(figure, "svg")
 
 
 def reliability(conditions: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
     """How often words are right, by their confidence."""
     from matplotlib import rc_context
 
-    with rc_context(STYLE):
-        figure = _figure(4, 3.4)
+    with rc_context(pictures.STYLE):
+        figure = pictures.figure(4, 3.4)
         axes = figure.add_subplot()
         axes.plot((0, 1), (0, 1), color="#999999", linewidth=1, linestyle="--")
         for index, (name, bins) in enumerate(conditions.items()):
             if bins:
                 said, was, _ = zip(*bins, strict=True)
-                axes.plot(said, was, marker="o", color=COLORS[index % len(COLORS)], label=name)
+                axes.plot(
+                    said,
+                    was,
+                    marker="o",
+                    color=pictures.COLORS[index % len(pictures.COLORS)],
+                    label=name,
+                )
         axes.set_xlabel("confidence")
         axes.set_ylabel("share of words that are right")
         axes.legend(frameon=False)
-        return _uri(figure, "svg")
+        return pictures.uri(figure, "svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +138,8 @@ def utterance(shown: Utterance) -> str:
     from matplotlib import rc_context
 
     duration_s = len(shown.samples) / SAMPLE_RATE
-    with rc_context(STYLE | {"axes.grid": False, "font.size": 8}):
-        figure = _figure(min(26.0, max(11.0, 1.6 * duration_s)), 2.8)
+    with rc_context(pictures.STYLE | {"axes.grid": False, "font.size": 8}):
+        figure = pictures.figure(min(26.0, max(11.0, 1.6 * duration_s)), 2.8)
         axes = figure.add_subplot()
         low, extent = -DYNAMIC_RANGE_DB, (0, duration_s, 0, SAMPLE_RATE / 2000)
         level = spectrogram(shown.samples)
@@ -180,7 +156,7 @@ def utterance(shown: Utterance) -> str:
             if span is not None:
                 over.axvspan(*span, 0.92, 1, color="#1a7f5a", alpha=0.25)
                 over.text(sum(span) / 2, 1.2, word, ha="center", va="center", color="#0b3d2b")
-        return _uri(figure, "png")
+        return pictures.uri(figure, "png")
 
 
 def _draw_posteriors(axes: "Axes", shown: Utterance) -> None:
@@ -190,13 +166,17 @@ def _draw_posteriors(axes: "Axes", shown: Utterance) -> None:
     hidden = {shown.labels.blank, *shown.labels.silent}
     for id_ in np.flatnonzero(posteriors.max(axis=0) >= SHOWN_PROBABILITY):
         if id_ not in hidden:
-            color = "#7f8c8d" if id_ == shown.labels.delimiter else COLORS[id_ % len(COLORS)]
+            color = (
+                "#7f8c8d"
+                if id_ == shown.labels.delimiter
+                else pictures.COLORS[id_ % len(pictures.COLORS)]
+            )
             axes.plot(centers_s, posteriors[:, id_], color=color, linewidth=1.2)
     for token in best_tokens(shown.log_probs, hidden):
         run = posteriors[token.start_frame : token.end_frame, token.id]
         at = token.start_frame + int(run.argmax())
         text = "|" if token.id == shown.labels.delimiter else shown.labels.tokens[token.id]
-        color = COLORS[token.id % len(COLORS)]
+        color = pictures.COLORS[token.id % len(pictures.COLORS)]
         axes.text(centers_s[at], run.max() + 0.02, text, ha="center", color=color, weight="bold")
 
 

@@ -10,22 +10,14 @@ from streamer.evaluation import plots, table
 from streamer.evaluation.experiment import Condition, Item, Outcome
 from streamer.evaluation.offline import OfflineModel, reference_times
 from streamer.evaluation.results import Figures, Results
+from streamer.reporting import page as pages
 
 WORST = 8
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-td, th { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb }
-td:first-child, th:first-child { text-align: left; white-space: pre }
-dt { font-weight: 600; margin-top: .4rem } dd { margin-left: 1.2rem }
-img { max-width: 100% } .wide { overflow-x: auto } .wide img { max-width: none }
 .pair { display: inline-block; text-align: center; margin: 0 .25rem .4rem 0; padding: 0 .2rem;
   border-radius: .2rem; min-width: .8rem }
 .pair span { display: block; min-height: 1.5em }
 .substitute { background: #f8e3b8 } .delete { background: #f5c6c4 } .insert { background: #cfdcea }
-small { color: #52606d }
 """
 DEFINITIONS = {
     "Time": "Seconds of audio, never of a clock. An event's time is the audio that its stream had "
@@ -53,38 +45,14 @@ DEFINITIONS = {
 
 def page(results: Results, model: OfflineModel) -> str:
     """The whole page; `model` gives the posteriors of the worst recordings."""
-    title = f"{results.about.get('model', 'model')}: evaluation"
     parts = [
-        f"<h1>{escape(title)}</h1>",
-        "<p>" + "<br>".join(f"{escape(k)}: {escape(v)}" for k, v in results.about.items()) + "</p>",
-        _table(table.rows(results)),
+        pages.table(table.rows(results)),
         *_charts(results),
         *_worst(results, model),
-        "<h2>What the figures mean</h2>",
-        "<dl>" + "".join(f"<dt>{k}</dt><dd>{v}</dd>" for k, v in DEFINITIONS.items()) + "</dl>",
+        pages.definitions(DEFINITIONS),
     ]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
-
-
-def _table(rows: Sequence[table.Row]) -> str:
-    lines = []
-    for index, row in enumerate(rows):
-        mark = "th" if index == 0 or not row.cells else "td"
-        cells = "".join(f"<{mark}>{escape(text)}</{mark}>" for text in (row.label, *row.cells))
-        lines.append(f"<tr>{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _picture(uri: str, text: str) -> str:
-    return f'<img alt="{escape(text)}" src="{uri}">'
+    title = f"{results.about.get('model', 'model')}: evaluation"
+    return pages.page(title, results.about, parts, STYLE)
 
 
 def _charts(results: Results) -> Iterator[str]:
@@ -92,7 +60,7 @@ def _charts(results: Results) -> Iterator[str]:
     if any(each.errors.words.length for each in figures):
         yield "<h2>Word error rate</h2>"
         words = {each.name: each.errors.words for each in figures}
-        yield _picture(plots.errors_by_condition(words), "word error rate by condition")
+        yield pages.picture(plots.errors_by_condition(words), "word error rate by condition")
     live = [each for each in results.conditions if each.latency_s is not None]
     panels = {
         title: {each.name: _latencies(each, name) for each in live}
@@ -105,12 +73,12 @@ def _charts(results: Results) -> Iterator[str]:
     }
     if any(values for lines in panels.values() for values in lines.values()):
         yield "<h2>Latency</h2>"
-        yield _picture(plots.distributions(panels), "share of words below a latency")
+        yield pages.picture(plots.distributions(panels), "share of words below a latency")
     yield from _group_charts(figures)
     if any(each.calibration for each in figures):
         yield "<h2>Calibration</h2>"
         bins = {each.name: each.calibration for each in figures}
-        yield _picture(plots.reliability(bins), "share of right words by confidence")
+        yield pages.picture(plots.reliability(bins), "share of right words by confidence")
 
 
 def _latencies(condition: Condition, name: str) -> list[float]:
@@ -133,7 +101,7 @@ def _group_charts(figures: Sequence[Figures]) -> Iterator[str]:
                 condition: {key: errors.words for key, errors in each.items()}
                 for condition, each in groups.items()
             }
-            yield _picture(plots.errors_by_group(words), f"word error rate by {name}")
+            yield pages.picture(plots.errors_by_group(words), f"word error rate by {name}")
             if count > plots.MOST_GROUPS:
                 yield f"<p><small>the worst {plots.MOST_GROUPS} of {count}</small></p>"
 
@@ -163,11 +131,12 @@ def _one_of_worst(outcome: Outcome, item: Item, model: OfflineModel) -> str:
     shown = plots.Utterance(samples, log_probs, model.grid, model.labels, item.reference, times)
     count = f"{outcome.word_edits.errors} errors in {outcome.word_edits.length} words"
     about = (item.recording.source, item.recording.speaker, count)
+    picture = pages.picture(plots.utterance(shown), "spectrogram and posteriors")
     return (
         f"<h3>{escape(item.recording.id)} "
         f"<small>{escape(' · '.join(text for text in about if text))}</small></h3>"
         f"<div>{''.join(_pairs(outcome, item))}</div>"
-        f'<div class="wide">{_picture(plots.utterance(shown), "spectrogram and posteriors")}</div>'
+        f'<div class="wide">{picture}</div>'
     )
 
 

@@ -1,24 +1,15 @@
 """The figures as one table of text: a line for each figure, a column for each condition.
 
-Owns labels, units and layout of the terminal's table, which the report shows as well.
+Owns labels and units of the terminal's table, which the report shows as well.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from streamer.evaluation.measures import Edits, Spread
 from streamer.evaluation.results import Errors, Figures, Results
+from streamer.reporting.table import NOTHING, Row, number, shortened
 
-NOTHING = "–"
 LABEL_WIDTH = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A figure under every condition; without cells, a heading."""
-
-    label: str
-    cells: tuple[str, ...] = ()
 
 
 def rows(results: Results) -> list[Row]:
@@ -87,27 +78,9 @@ def _group_rows(name: str, groups: Sequence[dict[str, Errors]]) -> Iterator[Row]
         yield Row(f"  {label}", tuple(cells))
 
 
-def as_text(found: Sequence[Row]) -> str:
-    """Aligned columns, labels to the left and cells to the right."""
-    labels = max(len(row.label) for row in found)
-    columns = zip(*(row.cells for row in found if row.cells), strict=True)
-    widths = [max(map(len, column)) for column in columns]
-    lines = [
-        row.label.ljust(labels)
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(row.cells, widths, strict=False))
-        for row in found
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def percent(rate: float | None) -> str:
     """One digit behind the point."""
     return NOTHING if rate is None else f"{100 * rate:.1f}"
-
-
-def number(value: float | None, digits: int) -> str:
-    """With so many digits behind the point."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def milliseconds(spread: Spread | None) -> str:
@@ -120,8 +93,3 @@ def milliseconds(spread: Spread | None) -> str:
 def edits(counts: Edits) -> str:
     """Substitutions, deletions, insertions."""
     return f"{counts.substitutions} / {counts.deletions} / {counts.insertions}"
-
-
-def shortened(text: str, longest: int) -> str:
-    """At most `longest` characters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -7,6 +7,7 @@ import pytest
 
 from streamer.evaluation import plots, report, table
 from streamer.evaluation.results import Results
+from streamer.reporting.table import as_text
 from tests.evaluation.test_experiment import FakeOfflineModel, evaluated, recorded  # noqa: F401
 from tests.fakes import DELIMITER, speak
 
@@ -92,7 +93,7 @@ def test_noise_alone_has_a_page_without_error_rates(recorded):  # noqa: F811
 
 
 def test_the_table_is_aligned_and_complete(results):
-    lines = table.as_text(table.rows(results)).splitlines()
+    lines = as_text(table.rows(results)).splitlines()
     assert lines[0].split() == ["offline", "cache", "default"]
     rates = next(line for line in lines if line.startswith("WER %")).split()
     assert rates[2:] == ["42.9", "42.9"]  # 1 substituted, 1 deleted, 1 inserted of 7
