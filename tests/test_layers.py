@@ -22,6 +22,7 @@ ALLOWED = {
     "streamer.audio": ("numpy", "soxr", "streamer.core.context", "streamer.messages"),
     "streamer.captions": ("streamer.messages",),
     "streamer.language_model": ("kenlm", "pyctcdecode", "streamer.core.scoring"),
+    "streamer.text": ("text_to_num", "streamer.core"),
     "streamer.engine": ("numpy", "streamer.core", "streamer.config"),
     "streamer.engine.runner": ("numpy", "torch", "streamer.core", "streamer.config"),
     "streamer.edges": (
@@ -93,6 +94,7 @@ WHOLE = {
     "streamer.core",
     "streamer.engine",
     "streamer.evaluation",
+    "streamer.text",
     "streamer.messages",
     "streamer.reporting",
 }
