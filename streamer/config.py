@@ -97,7 +97,12 @@ class ServerConfig:
     start_timeout_s: float = setting(5.0, "seconds a client has for its start message")
     idle_timeout_s: float = setting(60.0, "seconds a client may send nothing before its stop")
     send_timeout_s: float = setting(3.0, "seconds a client may leave a message unread")
-    drain_timeout_s: float = setting(10.0, "seconds open sessions have to finish at shutdown")
+    drain_timeout_s: float = setting(25.0, "seconds open sessions have to finish at shutdown")
+    resume_window_s: float = setting(
+        60.0, "seconds a session is kept when its connection is lost; 0: not at all"
+    )
+    max_detached: int = setting(64, "sessions kept without a connection")
+    max_unconfirmed_events: int = setting(1_024, "events kept for a client that may come back")
 
     def __post_init__(self) -> None:
         check_range("port", self.port, 0, 65_535)
@@ -106,6 +111,9 @@ class ServerConfig:
         check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
         check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
         check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)
+        check_range("resume_window_s", self.resume_window_s, 0.0, 3_600.0)
+        check_range("max_detached", self.max_detached, 0, 1_000_000)
+        check_range("max_unconfirmed_events", self.max_unconfirmed_events, 16, 1_000_000)
         for name in ("start_timeout_s", "idle_timeout_s", "send_timeout_s", "drain_timeout_s"):
             check_range(name, getattr(self, name), 0.01, 3_600.0)
 

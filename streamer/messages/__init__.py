@@ -11,20 +11,22 @@ from streamer.messages.client import (
     AudioFormat,
     ClientMessage,
     Configure,
+    Confirm,
     Encoding,
     EndpointPatch,
     Flush,
+    Resume,
     Start,
     Stop,
 )
-from streamer.messages.codec import decode_client, decode_server, encode
-from streamer.messages.server import Ack, Error, Limits, Ready, ServerMessage
+from streamer.messages.codec import decode_client, decode_numbered, decode_server, encode
+from streamer.messages.server import Ack, Error, Limits, Ready, Resumed, ServerMessage
 
 # fmt: off
 __all__ = [
-    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Encoding", "EndpointPatch",
-    "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Limits", "MessageError", "Partial",
-    "Ready", "ServerMessage", "SpeechStart", "Start", "Stop", "Word",
-    "decode_client", "decode_server", "encode",
+    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Confirm", "Encoding",
+    "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Limits",
+    "MessageError", "Partial", "Ready", "Resume", "Resumed", "ServerMessage", "SpeechStart",
+    "Start", "Stop", "Word", "decode_client", "decode_numbered", "decode_server", "encode",
 ]
 # fmt: on

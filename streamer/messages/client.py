@@ -11,7 +11,8 @@ from streamer.messages.checks import check, check_range
 Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000  # Hz
 MAX_CHANNELS = 8
-MAX_ID_LENGTH = 128  # characters of a flush id
+MAX_ID_LENGTH = 128  # characters of a flush id, a session or its token
+MAX_SEQ = 2**53  # what every JSON reader can count to
 MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 64
 MIN_SILENCE_MS, MAX_SILENCE_MS = 100, 60_000
 MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
@@ -57,9 +58,35 @@ class Start:
     words: bool = True  # send word times and confidences
     hotwords: tuple[str, ...] = ()
     endpoint: EndpointPatch = EndpointPatch()
+    resume: bool = False  # keep the session when the connection is lost: `ready` has a token
 
     def __post_init__(self) -> None:
         _check_hotwords(self.hotwords)
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """First message of a connection that goes on with a session whose connection was lost."""
+
+    session: str
+    token: str  # as in its `ready`
+    seq: int = 0  # of the last event that the client has
+
+    def __post_init__(self) -> None:
+        for name in ("session", "token"):
+            expected = f"1 to {MAX_ID_LENGTH} characters"
+            check(0 < len(getattr(self, name)) <= MAX_ID_LENGTH, name, expected, "another length")
+        check_range("seq", self.seq, 0, MAX_SEQ)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The client has all events up to `seq`: the server need not keep them for a resume."""
+
+    seq: int
+
+    def __post_init__(self) -> None:
+        check_range("seq", self.seq, 0, MAX_SEQ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +116,16 @@ class Stop:
     """No more audio: finish, send the last finals and `closed`, then close."""
 
 
-ClientMessage = Start | Flush | Configure | Stop
+ClientMessage = Start | Resume | Flush | Configure | Confirm | Stop
 
-CLIENT = {"start": Start, "flush": Flush, "configure": Configure, "stop": Stop}
+CLIENT = {
+    "start": Start,
+    "resume": Resume,
+    "flush": Flush,
+    "configure": Configure,
+    "confirm": Confirm,
+    "stop": Stop,
+}
 
 
 def _check_hotwords(hotwords: tuple[str, ...]) -> None:

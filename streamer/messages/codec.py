@@ -20,26 +20,41 @@ _EXPECTED = {bool: "true or false", str: "a string", int: "a whole number", floa
 _NAMES = {cls: name for name, cls in (*SERVER.items(), *CLIENT.items())}
 
 
-def encode(message: ClientMessage | ServerMessage, *, words: bool = True) -> str:
-    """Write a message as one line of JSON; `words=False` leaves word details out of events."""
+def encode(
+    message: ClientMessage | ServerMessage, *, words: bool = True, seq: int | None = None
+) -> str:
+    """Write a message as one line of JSON; `words=False` leaves word details out of events.
+
+    `seq` is an event's number, in sessions that can be resumed.
+    """
     body = {"type": _NAMES[type(message)], **_plain(message)}
     if not words:
         body.pop("words", None)
+    if seq is not None:
+        body["seq"] = seq
     return json.dumps(body, separators=(",", ":"), allow_nan=False)
 
 
 def decode_client(text: str) -> ClientMessage:
     """Read a client's text; raises MessageError saying what was expected and what came.
 
-    Fatal: no JSON object, or a bad `start`. Not fatal: an unknown type, a bad `flush` or
-    `configure`. Unknown fields are ignored; null means absent.
+    Fatal: no JSON object, or a bad `start` or `resume`. Not fatal: an unknown type, another bad
+    message. Unknown fields are ignored; null means absent.
     """
-    return cast("ClientMessage", _decode(text, CLIENT))
+    return cast("ClientMessage", _message(_parsed(text), CLIENT))
 
 
 def decode_server(text: str) -> ServerMessage:
     """Read a server's text; raises MessageError when it is no message of this protocol."""
-    return cast("ServerMessage", _decode(text, SERVER))
+    return decode_numbered(text)[0]
+
+
+def decode_numbered(text: str) -> tuple[ServerMessage, int | None]:
+    """The same, with the event's number in a session that can be resumed."""
+    body = _parsed(text)
+    seq = body.get("seq")
+    number = None if seq is None else cast("int", _typed("seq", int, seq))
+    return cast("ServerMessage", _message(body, SERVER)), number
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -56,12 +71,16 @@ def _json_value(item: Any) -> Any:
     return _plain(item) if is_dataclass(item) else item
 
 
-def _decode(text: str, types: Mapping[str, type]) -> object:
+def _parsed(text: str) -> dict[str, Any]:
     try:
         body = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise MessageError(f"expected a JSON object, got text that is none ({error})") from error
     check(isinstance(body, dict), "message", "a JSON object", body)
+    return cast("dict[str, Any]", body)
+
+
+def _message(body: dict[str, Any], types: Mapping[str, type]) -> object:
     kind = body.get("type")
     if not isinstance(kind, str) or kind not in types:
         message = f"unknown message type {shown(kind)}; known: {', '.join(types)}"
@@ -69,7 +88,7 @@ def _decode(text: str, types: Mapping[str, type]) -> object:
     try:
         return _build(types[kind], body)
     except MessageError as error:
-        raise MessageError(f"{kind}: {error}", fatal=kind == "start") from error
+        raise MessageError(f"{kind}: {error}", fatal=kind in ("start", "resume")) from error
 
 
 def _refuse_constant(name: str) -> None:

@@ -27,6 +27,17 @@ class Ready:
     sample_rate: int  # Hz the model works at; `ack` counts samples at this rate
     latency_ms: int  # of the algorithm: chunk + right context + feature window
     limits: Limits
+    token: str | None = None  # what `resume` must show; None: the session cannot be resumed
+    resume_window_s: float | None = None  # how long it is kept without a connection
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The answer to `resume`: the session goes on from here; the events missed follow."""
+
+    session: str
+    audio_bytes: int  # of the client's audio that were taken: it goes on with the next
+    messages: int  # `flush`, `configure` and `stop` that were taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,8 @@ class Ack:
     """Samples (at 16 kHz) received so far; sent at least every 500 ms of audio."""
 
     received: int
+    audio_bytes: int | None = None  # taken, and never asked for again; of sessions with a token
+    messages: int | None = None  # `flush`, `configure` and `stop` taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +60,13 @@ class Error:
 
 
 # The recognizer's events are messages as they are.
-ServerMessage = Ready | Ack | Error | SpeechStart | Partial | Final | Flushed | Gap | Closed
+ServerMessage = (
+    Ready | Resumed | Ack | Error | SpeechStart | Partial | Final | Flushed | Gap | Closed
+)
 
 SERVER: Mapping[str, type] = {
     "ready": Ready,
+    "resumed": Resumed,
     "speech_start": SpeechStart,
     "partial": Partial,
     "final": Final,

@@ -1,70 +1,59 @@
-"""One client's connection, from its `start` to the close code.
+"""One client's connection, from its `start` or `resume` to the close code.
 
-Owns the order of messages, the pace, acknowledgements and the answers to mistakes. Must not know:
-listening, handshakes, other connections.
+Owns the order of messages, acknowledgements and the answers to mistakes. Must not know: listening,
+handshakes, other connections, what outlives this one.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamer import messages
-from streamer.audio import SAMPLE_RATE, PcmDecoder, Samples, bytes_per_sample
-from streamer.config import EndpointRules, ServerConfig
+from streamer.audio import SAMPLE_RATE
+from streamer.config import ServerConfig
+from streamer.edges.websocket.conversation import SLICES_PER_S, Conversation
+from streamer.edges.websocket.conversations import Conversations
+from streamer.edges.websocket.intake import Intake
+from streamer.edges.websocket.journal import ForgottenError
 from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import Session, SessionError
+from streamer.engine.session import SessionError
 
-SLICES_PER_S = 4  # a large frame is decoded in slices, so that others get their turn
 ACK_SAMPLES = SAMPLE_RATE // SLICES_PER_S  # and the next slice at the latest: under 500 ms
+LEAVING_IDLE_S = 1.0  # at shutdown, a client that sends nothing for so long has no more to say
+LEAVING_SAMPLES = SAMPLE_RATE // 2  # at shutdown: a word that has begun is known by then
+GOODBYES = {1000, 1001}  # close codes of a client that has no further wish
+COMES_BACK = {"timeout", "resumed_elsewhere"}  # errors after which a session can be resumed
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """What `ready` says about the model."""
-
-    name: str
-    latency_ms: int
 
 
 class Connection:
     """Serves one client in `run`; `leave` ends it politely from outside, `cut` at once."""
 
     def __init__(
-        self,
-        connection: ServerConnection,
-        engine: Engine,
-        endpoint: EndpointRules,
-        config: ServerConfig,
-        model: ServedModel,
+        self, connection: ServerConnection, conversations: Conversations, config: ServerConfig
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = secrets.token_hex(4)
         self._peer = Peer(connection, f"connection {self.id}", config.send_timeout_s)
-        self._engine, self._config, self._model = engine, config, model
-        self._endpoint = endpoint  # the rules in force: the server's, then as the client patches
+        self._conversations, self._config = conversations, config
         self._running: asyncio.Task[None] | None = None  # the task of `run`
-        self._feeding: asyncio.Task[None] | None = None  # set while there is a session
-        self._session: Session | None = None
-        self._leaving = False
+        self._intake = Intake(self._peer, config)
+        self._is_displaced = False
+        self._is_leaving = False
+        self._leave_at = 0.0  # loop time by which it leaves, whatever is being said
+        self._leave_from_samples = 0  # before it leaves, so many samples must have been taken
+        self._conversation: Conversation | None = None
         self._acknowledged = 0  # samples
         self._warned_of_bad_audio = False
-        self._read_at = 0.0  # loop time up to which the allowance of messages is used
 
     async def run(self) -> None:
         """Converse until the end; never raises for what a peer or an engine did."""
         self._running = asyncio.current_task()
         try:
-            start = await self._started()
-            async with self._opened(start) as session:
-                await self._converse(session, start)
-            await self._peer.close(RESTART if self._leaving else NORMAL)
+            await self._serve(await self._begun())
         except ConnectionClosed:
             logger.info("connection %s: the client has gone", self.id)
         except PeerError as fault:
@@ -78,15 +67,24 @@ class Connection:
             logger.exception("connection %s: our own mistake", self.id)
             await self._peer.end(messages.Error("internal", "the server has made a mistake", True))
 
-    async def leave(self) -> None:
-        """End the conversation: finish what was received, say `closed`, close with 1012."""
-        self._leaving = True
-        if self._session is None or self._feeding is None:
+    def displace(self) -> None:
+        """Let go of the conversation: another connection has come for it."""
+        self._is_displaced = True
+        self._intake.interrupt()
+
+    async def leave(self, grace_s: float) -> None:
+        """End the conversation: finish what was received, say `closed`, close with 1012.
+
+        An utterance in progress may go on to its end, for at most `grace_s`.
+        """
+        if self._conversation is None:
             await self._peer.close(RESTART)
             return
-        self._feeding.cancel()
-        await asyncio.wait([self._feeding])
-        await self._session.finish()
+        received = self._conversation.session.received_samples
+        self._leave_at = asyncio.get_running_loop().time() + grace_s
+        self._leave_from_samples = received + LEAVING_SAMPLES
+        self._is_leaving = True
+        self._intake.interrupt(min(grace_s, LEAVING_IDLE_S))
 
     def cut(self) -> None:
         """End at once, with nothing said."""
@@ -94,147 +92,189 @@ class Connection:
         if self._running is not None:
             self._running.cancel()
 
-    async def _started(self) -> messages.Start:
-        """The start message, which must come first and soon."""
-        first = await self._receive("a start message", self._config.start_timeout_s)
+    # --- beginning --------------------------------------------------------------------------------
+
+    async def _begun(self) -> tuple[Conversation, messages.Resume | None]:
+        """The conversation that the first message asks for, which must come soon."""
+        limit_s = self._config.start_timeout_s
+        first = await self._intake.receive(limit_s)
+        if first is None:
+            raise PeerError("timeout", f"expected a start message within {limit_s:g} s")
         if isinstance(first, bytes):
             raise PeerError("bad_request", "expected a start message first, got audio")
-        message = await self._decoded(first)
-        if not isinstance(message, messages.Start):
-            raise PeerError("bad_request", "expected a start message first")
-        return message
+        match await self._intake.decoded(first):
+            case messages.Start() as start:
+                return await self._conversations.open(start), None
+            case messages.Resume() as resume:
+                return self._conversations.find(resume), resume
+        raise PeerError("bad_request", "expected a start message first")
 
-    def _opened(self, start: messages.Start) -> Session:
-        self._endpoint = _patched(self._endpoint, start.endpoint)
+    async def _serve(self, begun: tuple[Conversation, messages.Resume | None]) -> None:
+        conversation, resume = begun
+        async with self._conversations.held(conversation, self):
+            self._conversation = conversation
+            try:
+                await self._greet(conversation, resume)
+                await self._converse(conversation)
+                if await self._peer.close(RESTART if self._is_leaving else NORMAL):
+                    conversation.gone()
+            except BaseException as end:
+                if not _comes_back(end):
+                    conversation.gone()
+                raise
+
+    async def _greet(self, conversation: Conversation, resume: messages.Resume | None) -> None:
+        self._acknowledged = conversation.session.received_samples
+        if resume is None:
+            await self._peer.send(self._conversations.ready(conversation))
+            await self._expect(conversation, conversation.start.hotwords)
+            return
         try:
-            # A whole burst may be flushes, and each is answered by a final and its id.
-            burst = 2 * self._config.max_messages_per_s
-            self._session = self._engine.open_session(self._endpoint, max_events=burst, id=self.id)
-        except CapacityError as full:
-            raise PeerError("capacity", str(full), full.retry_after_s) from full
-        return self._session
+            conversation.journal.rewind(resume.seq)
+        except ForgottenError as error:
+            raise PeerError("no_session", f"the session cannot go on there: {error}") from error
+        taken = conversation.taken_bytes, conversation.taken_messages
+        await self._peer.send(messages.Resumed(conversation.id, *taken))
 
-    async def _converse(self, session: Session, start: messages.Start) -> None:
+    async def _converse(self, conversation: Conversation) -> None:
         """Feed and publish side by side; the first failure ends both and is raised."""
-        name = self.id
         try:
-            async with asyncio.TaskGroup() as both:
-                feeding = self._feed(session, start)
-                self._feeding = both.create_task(feeding, name=f"feed {name}")
-                both.create_task(self._publish(session, start), name=f"publish {name}")
+            async with asyncio.TaskGroup() as tasks:
+                feeding = self._feed(conversation)
+                feeder = tasks.create_task(feeding, name=f"feed {conversation.id}")
+                if await self._publish(conversation):
+                    feeder.cancel()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _feed(self, session: Session, start: messages.Start) -> None:
-        """Client to session, until `stop`."""
-        await self._peer.send(ready(self.id, self._config, self._model))
-        await self._expect(session, start.hotwords)
-        decoder = PcmDecoder(start.audio)
-        slice_bytes = bytes_per_sample(start.audio) * (start.audio.sample_rate // SLICES_PER_S)
-        async for received in self._received():
-            if isinstance(received, bytes):
-                for at in range(0, len(received), slice_bytes):
-                    await self._accept(session, decoder.accept(received[at : at + slice_bytes]))
-                await self._warn_of_bad_audio(decoder)
-                continue
-            match await self._decoded(received):
-                case messages.Stop():
-                    break
-                case messages.Flush(id=name):
-                    await session.flush(name)
-                case messages.Configure() as change:
-                    self._endpoint = _patched(self._endpoint, change.endpoint)
-                    session.configure(self._endpoint)
-                    await self._expect(session, change.hotwords)
-                case messages.Start():
-                    await self._complain("bad_request", "this stream has been started already")
-        await self._accept(session, decoder.finish())
-        if decoder.leftover_bytes:
-            message = f"{decoder.leftover_bytes} bytes at the end were no whole sample"
-            await self._complain("truncated_sample", message)
-        await session.finish()
+    # --- client to session ------------------------------------------------------------------------
 
-    async def _publish(self, session: Session, start: messages.Start) -> None:
-        """Session to client, until `closed`."""
-        async for event in session:
-            if start.partials or not isinstance(event, messages.Partial):
-                await self._peer.send(event, words=start.words)
+    async def _feed(self, conversation: Conversation) -> None:
+        """Take what the client sends until the connection ends, also what it says after `stop`.
 
-    async def _accept(self, session: Session, samples: Samples) -> None:
-        await session.send(samples)
-        if session.received_samples - self._acknowledged >= ACK_SAMPLES:
-            self._acknowledged = session.received_samples
-            await self._peer.send(messages.Ack(self._acknowledged))
-
-    async def _received(self) -> AsyncIterator[str | bytes]:
-        """Everything the client sends, at `max_messages_per_s` once a second's burst is used."""
-        loop, interval_s = asyncio.get_running_loop(), 1 / self._config.max_messages_per_s
+        A lost connection is noticed between two frames only: what is being taken, is taken.
+        """
         while True:
-            received = await self._receive("audio or stop", self._config.idle_timeout_s)
-            self._read_at = max(self._read_at, loop.time() - 1.0) + interval_s
-            if self._read_at > loop.time():
-                await asyncio.sleep(self._read_at - loop.time())
-            yield received
+            received = await self._next(conversation)
+            if isinstance(received, bytes):
+                await self._hear(conversation, received)
+            elif received is not None:
+                await self._obey(conversation, received)
+            if received is None or self._is_time_to_leave(conversation):
+                await self._stop(conversation)
             await asyncio.sleep(0)  # a burst of flushes leaves the publisher its turns
 
-    async def _receive(self, expected: str, limit_s: float) -> str | bytes:
-        try:
-            async with asyncio.timeout(limit_s):
-                return await self._peer.receive()
-        except TimeoutError:
-            raise PeerError("timeout", f"expected {expected} within {limit_s:g} s") from None
-
-    async def _decoded(self, text: str | bytes) -> messages.ClientMessage | None:
-        """The client's message; None, and an answer, for a mistake that is not fatal."""
-        assert isinstance(text, str), type(text)
-        if len(text) > self._config.max_text_bytes:
-            limit = self._config.max_text_bytes
-            raise PeerError("bad_request", f"expected a text of at most {limit} bytes")
-        try:
-            return messages.decode_client(text)
-        except messages.MessageError as error:
-            if error.fatal:
-                raise PeerError(error.code, str(error)) from error
-            await self._complain(error.code, str(error))
-            return None
-
-    async def _expect(self, session: Session, hotwords: tuple[str, ...] | None) -> None:
-        """Pass on the words a client expects (None: as before), if they are of any use."""
-        if hotwords is not None and session.takes_hotwords:
-            session.configure(self._endpoint, hotwords)
-        elif hotwords:
-            message = "hotwords need a server with --lm or --beam, and were ignored"
-            await self._complain("unsupported", message)
-
-    async def _warn_of_bad_audio(self, decoder: PcmDecoder) -> None:
-        """Say once that samples were no numbers."""
-        if decoder.replaced and not self._warned_of_bad_audio:
+    async def _hear(self, conversation: Conversation, audio: bytes) -> None:
+        for part in conversation.slices(audio):
+            if conversation.is_stopped or self._is_displaced:
+                return
+            await conversation.accept(part)
+            received = conversation.session.received_samples
+            if received - self._acknowledged >= ACK_SAMPLES:
+                self._acknowledged = received
+                await self._peer.send(_ack(conversation))
+        if conversation.bad_samples and not self._warned_of_bad_audio:
             self._warned_of_bad_audio = True
             message = "the audio has samples that are not numbers; they were taken as silence"
             await self._complain("bad_audio", message)
 
+    async def _obey(self, conversation: Conversation, text: str) -> None:
+        message = await self._intake.decoded(text)
+        if isinstance(message, messages.Confirm):
+            try:
+                conversation.journal.confirm(message.seq)
+            except ForgottenError as error:
+                raise PeerError("bad_request", f"confirm: {error}") from error
+            return
+        if conversation.is_stopped:
+            return
+        match message:
+            case messages.Stop():
+                await self._stop(conversation)
+            case messages.Flush(id=name):
+                await conversation.flush(name)
+            case messages.Configure() as change:
+                conversation.configure(change.endpoint)
+                await self._expect(conversation, change.hotwords)
+            case messages.Start() | messages.Resume():
+                await self._complain("bad_request", "this stream has been started already")
+        conversation.taken_messages += 1
+
+    async def _stop(self, conversation: Conversation) -> None:
+        if conversation.is_stopped:
+            return
+        leftover_bytes = await conversation.stop()
+        if leftover_bytes:
+            message = f"{leftover_bytes} bytes at the end were no whole sample"
+            await self._complain("truncated_sample", message)
+
+    async def _expect(self, conversation: Conversation, hotwords: tuple[str, ...] | None) -> None:
+        """Pass on the words a client expects (None: as before), if they are of any use."""
+        if hotwords is not None and conversation.session.takes_hotwords:
+            conversation.expect(hotwords)
+        elif hotwords:
+            message = "hotwords need a server with --lm or --beam, and were ignored"
+            await self._complain("unsupported", message)
+
+    def _is_time_to_leave(self, conversation: Conversation) -> bool:
+        if not self._is_leaving or asyncio.get_running_loop().time() >= self._leave_at:
+            return self._is_leaving
+        has_begun = conversation.session.received_samples >= self._leave_from_samples
+        return has_begun and not conversation.is_speaking
+
+    # --- session to client ------------------------------------------------------------------------
+
+    async def _publish(self, conversation: Conversation) -> bool:
+        """Send what is in the journal, until `closed`; whether the connection lived so long."""
+        start = conversation.start
+        try:
+            while True:
+                number, event = await conversation.journal.next()
+                if start.partials or not isinstance(event, messages.Partial):
+                    seq = number if conversation.is_kept else None
+                    await self._peer.send(event, words=start.words, seq=seq)
+                if isinstance(event, messages.Closed):
+                    return True
+        except ConnectionClosed:
+            return False  # the feeder says so, when it has taken its frame
+
     async def _complain(self, code: str, message: str) -> None:
         await self._peer.send(messages.Error(code, message, False))
 
+    async def _next(self, conversation: Conversation) -> str | bytes | None:
+        """What the client sends; None if it is time to leave and the client sends nothing."""
+        limit_s: float | None = self._config.idle_timeout_s
+        if conversation.is_stopped:
+            limit_s = None
+        elif self._is_leaving:
+            limit_s = LEAVING_IDLE_S
+        received = None if self._is_displaced else await self._intake.receive(limit_s)
+        if self._is_displaced:
+            message = "another connection has resumed this session"
+            raise PeerError("resumed_elsewhere", message)
+        if received is None and not self._is_leaving:
+            message = f"expected audio or stop within {limit_s:g} s"
+            raise PeerError("timeout", message)
+        return received
 
-def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Ready:
-    """What a session's owner and its viewers are told of it first."""
-    limits = (config.max_frame_bytes, config.max_text_bytes, config.max_messages_per_s)
-    return messages.Ready(
-        session=session,
-        model=model.name,
-        sample_rate=SAMPLE_RATE,
-        latency_ms=model.latency_ms,
-        limits=messages.Limits(*limits),
-    )
+
+def _ack(conversation: Conversation) -> messages.Ack:
+    received = conversation.session.received_samples
+    if not conversation.is_kept:
+        return messages.Ack(received)
+    return messages.Ack(received, conversation.taken_bytes, conversation.taken_messages)
 
 
-def _patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:
-    """The rules with what a client wants different, milliseconds to seconds."""
-    wanted_ms = {
-        "silence_idle_s": patch.silence_idle_ms,
-        "silence_s": patch.silence_ms,
-        "blank_s": patch.blank_ms,
-        "max_utterance_s": patch.max_utterance_ms,
-    }
-    return replace(rules, **{k: ms / 1000 for k, ms in wanted_ms.items() if ms is not None})
+def _comes_back(end: BaseException) -> bool:
+    """Whether a client may resume after a connection that ended so.
+
+    One that closes properly has no further wish; one that vanishes, falls silent or comes by
+    another connection has.
+    """
+    match end:
+        case ConnectionClosed():
+            is_goodbye = end.rcvd is not None and end.rcvd.code in GOODBYES
+            return not (is_goodbye and end.rcvd_then_sent)
+        case PeerError():
+            return end.error.code in COMES_BACK
+    return False

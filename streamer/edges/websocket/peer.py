@@ -14,13 +14,14 @@ from streamer import messages
 
 SEND_BUFFER_BYTES = 64 << 10  # the kernel's share of what is unsent: a stall must not hide in it
 UNACKNOWLEDGED_MS = 5_000  # the kernel drops a peer that acknowledges nothing for so long
-NORMAL, RESTART = 1000, 1012
+NORMAL, ABNORMAL, RESTART = 1000, 1006, 1012
 CLOSE_CODES = {
     "timeout": 4408,
     "capacity": 1013,
     "internal": 1011,
     "too_slow": 4408,
     "no_session": 4404,
+    "resumed_elsewhere": 4409,
 }
 BAD_REQUEST = 4400  # for every other error code
 
@@ -50,9 +51,11 @@ class Peer:
         """The next message; raises ConnectionClosed when there is none to come."""
         return await self._connection.recv()
 
-    async def send(self, message: messages.ServerMessage, *, words: bool = True) -> None:
+    async def send(
+        self, message: messages.ServerMessage, *, words: bool = True, seq: int | None = None
+    ) -> None:
         """Send, or drop a peer that does not read: keepalive does not see such peers."""
-        text = messages.encode(message, words=words)
+        text = messages.encode(message, words=words, seq=seq)
         try:
             async with asyncio.timeout(self._send_timeout_s):
                 await self._connection.send(text)
@@ -70,9 +73,10 @@ class Peer:
         except ConnectionClosed:
             logger.info("%s left before its error", self._name)
 
-    async def close(self, code: int) -> None:
-        """Close politely."""
+    async def close(self, code: int) -> bool:
+        """Close politely; whether the peer has answered, and so has heard everything before."""
         await self._connection.close(code)
+        return self._connection.close_code != ABNORMAL
 
     def cut(self) -> None:
         """End at once, with nothing said."""

@@ -23,7 +23,8 @@ from websockets.http11 import Request, Response
 from streamer.config import EndpointRules, ServerConfig
 from streamer.edges.websocket.admission import is_this_machine, refused, wanted
 from streamer.edges.websocket.broadcast import Broadcasts
-from streamer.edges.websocket.connection import Connection, ServedModel, ready
+from streamer.edges.websocket.connection import Connection
+from streamer.edges.websocket.conversations import Conversations, ServedModel, ready
 from streamer.edges.websocket.pages import Pages
 from streamer.edges.websocket.viewer import Viewer
 from streamer.engine.engine import Engine, Opened
@@ -31,6 +32,7 @@ from streamer.engine.engine import Engine, Opened
 STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client
 WRITE_LIMIT_BYTES = 16 << 10  # unsent; then sending waits
+UTTERANCE_SHARE = 0.8  # of `drain_timeout_s`, in which utterances may come to their end
 
 # The library logs peers' faults with tracebacks; ours are logged by us, theirs are answered.
 library_logger = logging.getLogger(f"{__name__}.library")
@@ -45,15 +47,16 @@ class WebSocketServer:
     """Serves from `async with WebSocketServer(…) as server:` to the end of the block.
 
     Viewers may follow the sessions of all edges. At the end it stops accepting, lets its own
-    sessions finish what they have received, sends `closed` and closes with 1012; what is left after
-    `drain_timeout_s` is cut.
+    sessions come to the end of an utterance and finish what they have received, sends `closed` and
+    closes with 1012; what is left after `drain_timeout_s` is cut.
     """
 
     def __init__(
         self, engine: Engine, endpoint: EndpointRules, config: ServerConfig, model: ServedModel
     ) -> None:
-        self._engine, self._endpoint, self._config, self._model = engine, endpoint, config, model
+        self._config, self._model = config, model
         self._broadcasts, self._pages = Broadcasts(), Pages()
+        self._conversations = Conversations(engine, endpoint, config, model)
         self._paths = self._pages.paths | {STREAM, CAPTIONS}
         self._opened = engine.watch()
         self._tasks = asyncio.TaskGroup()
@@ -82,6 +85,7 @@ class WebSocketServer:
         except OSError as error:
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+        await self._conversations.__aenter__()
         await self._tasks.__aenter__()
         self._showing = self._tasks.create_task(self._show_sessions(), name="broadcasts")
         return self
@@ -93,12 +97,16 @@ class WebSocketServer:
         trace: TracebackType | None,
     ) -> None:
         self._server.close(close_connections=False)
-        own = {each.id for each in self._connections}
+        own = self._conversations.ids
+        self._conversations.give_up()
+        grace_s = UTTERANCE_SHARE * self._config.drain_timeout_s
         try:
             async with asyncio.timeout(self._config.drain_timeout_s):
                 async with asyncio.TaskGroup() as leaving:
                     for connection in self._connections:
-                        leaving.create_task(connection.leave(), name=f"leave {connection.id}")
+                        leaving.create_task(
+                            connection.leave(grace_s), name=f"leave {connection.id}"
+                        )
                     for viewer in self._viewers:
                         leaving.create_task(viewer.leave(own), name=f"leave {viewer.id}")
                 await self._server.wait_closed()
@@ -109,6 +117,7 @@ class WebSocketServer:
                 viewer.cut()
             await self._server.wait_closed()
         finally:
+            await self._conversations.__aexit__(None, None, None)
             self._showing.cancel()
             await self._tasks.__aexit__(kind, error, trace)
 
@@ -149,7 +158,7 @@ class WebSocketServer:
             await self._converse(connection)
 
     async def _converse(self, connection: ServerConnection) -> None:
-        handler = Connection(connection, self._engine, self._endpoint, self._config, self._model)
+        handler = Connection(connection, self._conversations, self._config)
         self._connections.add(handler)
         try:
             await handler.run()

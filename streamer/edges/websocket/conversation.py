@@ -1,0 +1,182 @@
+"""One client's session, whichever connection it has at the moment, if any.
+
+Owns what must survive a connection: the engine's session, the decoder of its audio, how much of
+what the client sends was taken, the journal of events, the token, and when all that is given up.
+Must not know: sockets, what a connection says in which order.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Protocol
+
+from streamer import messages
+from streamer.audio import PcmDecoder, bytes_per_sample
+from streamer.config import EndpointRules
+from streamer.edges.websocket.journal import Journal
+from streamer.engine.session import Session, SessionError
+
+SLICES_PER_S = 4  # a large frame is decoded in slices, so that others get their turn
+
+
+class Holder(Protocol):
+    """The connection that a conversation has."""
+
+    def displace(self) -> None:
+        """Let go of the conversation soon: another connection has come for it."""
+
+
+class Conversation:
+    """A session with its client's side of things.
+
+    `run` is its life, in a task of its own; connections come and go by `held_by`. When nobody has
+    held it for `window_s`, what was taken is finished, for whoever else listens, and it ends. When
+    its client has `gone` for good or cannot come back, it ends and drops what is not decoded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        session: Session,
+        start: messages.Start,
+        endpoint: EndpointRules,
+        journal: Journal,
+        window_s: float,
+    ) -> None:
+        self.id = name
+        self.token = secrets.token_urlsafe(24)
+        self.start, self.session, self.journal = start, session, journal
+        self.taken_bytes = self.taken_messages = 0  # of what the client has sent
+        self.is_speaking = False  # an utterance is in progress
+        self.is_stopped = False  # the client has said that it will send no more
+        self.ended = asyncio.Event()
+        self._endpoint = endpoint  # in force, as the client has patched them
+        self._decoder = PcmDecoder(start.audio)
+        self.window_s, self.is_kept = window_s, window_s > 0
+        self._has_gone = False
+        self._holder: Holder | None = None
+        self._handover = asyncio.Lock()
+        self._free = asyncio.Event()  # nobody holds it
+        self._free.set()
+        self._changed = asyncio.Event()  # who holds it, or what becomes of it
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write down what the session says, until nobody will ask for it again."""
+        try:
+            async with self.session, asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._record(), name=f"record {self.id}")
+                await self._left()
+                if self._has_gone or not self.is_kept:
+                    self.session.abort()
+                else:
+                    await self.session.finish()
+        finally:
+            self.ended.set()
+
+    @asynccontextmanager
+    async def held_by(self, holder: Holder) -> AsyncIterator[None]:
+        """The conversation belongs to this connection; one that had it has let go by then."""
+        async with self._handover:
+            if self._holder is not None:
+                self._holder.displace()
+                await self._free.wait()
+            self._holder = holder
+            self._free.clear()
+            self._changed.set()
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._free.set()
+            self._changed.set()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a connection has it."""
+        return self._holder is not None
+
+    def gone(self) -> None:
+        """Its client has all that it wants: nobody will come back."""
+        self._has_gone = True
+        self._changed.set()
+
+    def give_up(self) -> None:
+        """Do not wait for its client any longer than a connection holds it."""
+        self.window_s = 0
+        self._changed.set()
+
+    async def _left(self) -> None:
+        while self.is_held or not self._has_gone:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(None if self.is_held else self.window_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                if not self.is_held:
+                    return
+
+    async def _record(self) -> None:
+        """First write down, then let others see: who resumes must find what was sent before."""
+        try:
+            async for event in self.session:
+                self.journal.commit(event)
+                if isinstance(event, messages.SpeechStart):
+                    self.is_speaking = True
+                elif isinstance(event, messages.Final):
+                    self.is_speaking = False
+        except SessionError as failure:
+            self.journal.fail(failure)
+
+    # --- what the client sends --------------------------------------------------------------------
+
+    def slices(self, audio: bytes) -> Iterator[bytes]:
+        """A frame of audio in parts, none of which keeps others waiting."""
+        wanted = self.start.audio
+        size = bytes_per_sample(wanted) * (wanted.sample_rate // SLICES_PER_S)
+        for at in range(0, len(audio), size):
+            yield audio[at : at + size]
+
+    async def accept(self, audio: bytes) -> None:
+        """Take audio; it counts as taken when the session has all of it. Not to be cancelled."""
+        await self.session.send(self._decoder.accept(audio))
+        self.taken_bytes += len(audio)
+
+    async def flush(self, name: str) -> None:
+        """Finalise what was taken so far."""
+        await self.session.flush(name)
+
+    def configure(self, change: messages.EndpointPatch) -> None:
+        """Endpoint rules from here on."""
+        self._endpoint = patched(self._endpoint, change)
+        self.session.configure(self._endpoint)
+
+    def expect(self, hotwords: Sequence[str]) -> None:
+        """The words to expect from here on, and no others."""
+        self.session.configure(self._endpoint, hotwords)
+
+    async def stop(self) -> int:
+        """No more audio will come; gives the number of bytes that were no whole sample."""
+        self.is_stopped = True
+        await self.session.send(self._decoder.finish())
+        await self.session.finish()
+        return self._decoder.leftover_bytes
+
+    @property
+    def bad_samples(self) -> int:
+        """Samples that were no numbers."""
+        return self._decoder.replaced
+
+
+def patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:
+    """The rules with what a client wants different, milliseconds to seconds."""
+    wanted_ms = {
+        "silence_idle_s": patch.silence_idle_ms,
+        "silence_s": patch.silence_ms,
+        "blank_s": patch.blank_ms,
+        "max_utterance_s": patch.max_utterance_ms,
+    }
+    return replace(rules, **{k: ms / 1000 for k, ms in wanted_ms.items() if ms is not None})

@@ -1,0 +1,164 @@
+"""All conversations of a server: opened, found again, and given up.
+
+Owns their tasks, the limits of those without a connection, and what `ready` says. Must not know:
+sockets, audio.
+
+Limits, and what happens at them: of more than `max_detached` conversations without a connection the
+one left longest is finished and forgotten; when all sessions of the engine are taken, so is one
+that was left YIELDS_AFTER_S ago, and a new client gets its session.
+"""
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from streamer import messages
+from streamer.audio import SAMPLE_RATE
+from streamer.config import EndpointRules, ServerConfig
+from streamer.edges.websocket.conversation import Conversation, Holder, patched
+from streamer.edges.websocket.journal import Journal
+from streamer.edges.websocket.peer import PeerError
+from streamer.engine.engine import CapacityError, Engine
+from streamer.engine.session import Session
+
+YIELDS_AFTER_S = 5.0  # a client whose network has hiccups is back by then
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What `ready` says about the model."""
+
+    name: str
+    latency_ms: int
+
+
+class Conversations:
+    """Use as `async with`: at its end those without a connection are finished."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        endpoint: EndpointRules,
+        config: ServerConfig,
+        model: ServedModel,
+    ) -> None:
+        self._engine, self._endpoint = engine, endpoint
+        self._config, self._model = config, model
+        self._all: dict[str, Conversation] = {}  # by id
+        self._detached: dict[Conversation, float] = {}  # loop time since when, longest first
+        self._no_token = secrets.token_urlsafe()  # nobody's: what a wrong session is checked with
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.give_up()
+        await self._tasks.__aexit__(kind, error, trace)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of the sessions that are not over."""
+        return frozenset(self._all)
+
+    async def open(self, start: messages.Start) -> Conversation:
+        """A new conversation; PeerError("capacity") if there is no session to be had."""
+        config, name = self._config, secrets.token_hex(8)
+        window_s = config.resume_window_s if start.resume else 0.0
+        # A whole burst may be flushes, and each is answered by a final and its id.
+        burst = 2 * config.max_messages_per_s
+        journal = Journal(max(config.max_unconfirmed_events, burst), keeps=window_s > 0)
+        rules = patched(self._endpoint, start.endpoint)
+        session = await self._session(name, rules, burst)
+        conversation = Conversation(name, session, start, rules, journal, window_s)
+        self._all[name] = conversation
+        self._detached[conversation] = asyncio.get_running_loop().time()
+        self._tasks.create_task(self._run(conversation), name=f"conversation {name}")
+        return conversation
+
+    def find(self, wanted: messages.Resume) -> Conversation:
+        """The conversation that a client goes on with; PeerError("no_session") if it cannot.
+
+        A wrong token is answered as a session that never was.
+        """
+        found = self._all.get(wanted.session)
+        expected = self._no_token if found is None else found.token
+        if not hmac.compare_digest(expected.encode(), wanted.token.encode()) or found is None:
+            raise PeerError("no_session", "the session is over, or never was: start another")
+        return found
+
+    @asynccontextmanager
+    async def held(self, conversation: Conversation, holder: Holder) -> AsyncIterator[None]:
+        """The conversation belongs to this connection, until the block is left."""
+        async with conversation.held_by(holder):
+            self._detached.pop(conversation, None)
+            try:
+                yield
+            finally:
+                if not conversation.ended.is_set():
+                    self._detached[conversation] = asyncio.get_running_loop().time()
+                for oldest in tuple(self._detached)[: -self._config.max_detached or None]:
+                    oldest.give_up()
+
+    def give_up(self) -> None:
+        """Keep no conversation any longer than a connection has it."""
+        for conversation in self._all.values():
+            conversation.give_up()
+
+    def ready(self, conversation: Conversation) -> messages.Ready:
+        """The answer to `start`."""
+        answer = ready(conversation.id, self._config, self._model)
+        if not conversation.is_kept:
+            return answer
+        return replace(answer, token=conversation.token, resume_window_s=conversation.window_s)
+
+    async def _run(self, conversation: Conversation) -> None:
+        try:
+            await conversation.run()
+        finally:
+            del self._all[conversation.id]
+            self._detached.pop(conversation, None)
+
+    async def _session(self, name: str, rules: EndpointRules, max_events: int) -> Session:
+        try:
+            return self._engine.open_session(rules, max_events=max_events, id=name)
+        except CapacityError as full:
+            if not await self._has_freed_one():
+                raise PeerError("capacity", str(full), full.retry_after_s) from full
+        try:
+            return self._engine.open_session(rules, max_events=max_events, id=name)
+        except CapacityError as full:
+            raise PeerError("capacity", str(full), full.retry_after_s) from full
+
+    async def _has_freed_one(self) -> bool:
+        """Whether a session was freed that was left long enough ago."""
+        latest = asyncio.get_running_loop().time() - YIELDS_AFTER_S
+        for conversation, since in self._detached.items():
+            if since <= latest and not conversation.session.is_over:
+                conversation.give_up()
+                await conversation.ended.wait()
+                return True
+        return False
+
+
+def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Ready:
+    """What a session's owner and its viewers are told of it first."""
+    limits = (config.max_frame_bytes, config.max_text_bytes, config.max_messages_per_s)
+    return messages.Ready(
+        session=session,
+        model=model.name,
+        sample_rate=SAMPLE_RATE,
+        latency_ms=model.latency_ms,
+        limits=messages.Limits(*limits),
+    )

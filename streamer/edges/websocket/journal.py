@@ -1,0 +1,115 @@
+"""A session's events, numbered, for a client whose connections may come and go.
+
+Owns the order "commit, then emit": an event is only ever sent from here, so what a client has seen
+is here, and what is here is sent to it once more or for the first time. Must not know: sockets,
+audio.
+"""
+
+import asyncio
+from collections import deque
+
+from streamer.engine.session import SessionError
+from streamer.messages import Closed, Event, Final, Partial
+
+
+class ForgottenError(Exception):
+    """Events after the one that a reader has are not here any more, or never were."""
+
+
+class Journal:
+    """Events in order, for one reader at a time; `commit` never waits.
+
+    Every event but a partial has a number, from 1. A partial is not promised: only the newest of
+    the utterance in progress is here. What the client has confirmed is forgotten; `keeps` is False
+    for a client that cannot come back, and then what was read is forgotten.
+
+    At the limit of `max_events`: the oldest that was read is forgotten, and a client that does not
+    have it cannot resume; if it was not read, the journal fails with SessionError("too_slow").
+    """
+
+    def __init__(self, max_events: int, *, keeps: bool) -> None:
+        self._max_events, self._keeps = max_events, keeps
+        self._events: deque[Event] = deque()
+        self._forgotten = 0  # the number of the last event before `_events`
+        self._read = 0  # the number of the last event that was given to the reader
+        self._partial: Partial | None = None  # of the utterance in progress
+        self._partial_after = 0  # the number of the event before it
+        self._is_partial_read = False
+        self._error: SessionError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self._forgotten + len(self._events)
+
+    def commit(self, event: Event) -> None:
+        """Write an event down; no effect after a failure."""
+        if self._error is not None:
+            return
+        if isinstance(event, Partial):
+            self._partial, self._partial_after = event, self.last
+            self._is_partial_read = False
+        else:
+            if isinstance(event, Final | Closed):
+                self._partial = None
+            if len(self._events) == self._max_events and not self._has_made_room():
+                return
+            self._events.append(event)
+        self._changed.set()
+
+    def fail(self, error: SessionError) -> None:
+        """Nothing more will come: the reader gets `error` behind the last event."""
+        if self._error is None:
+            self._error = error
+            self._changed.set()
+
+    def confirm(self, number: int) -> None:
+        """The client has every event up to this one; ForgottenError if it cannot have it."""
+        if number > self._read:
+            raise ForgottenError(f"expected an event up to {self._read}, got {number}")
+        self._forget(number)
+
+    def rewind(self, number: int) -> None:
+        """The reader goes on behind this event; ForgottenError if that cannot be."""
+        if not self._forgotten <= number <= self.last:
+            raise ForgottenError(f"{self._forgotten} to {self.last} can be resumed, not {number}")
+        self._read = number
+        self._is_partial_read = False
+        self._changed.set()
+
+    async def next(self) -> tuple[int | None, Event]:
+        """The next event and its number, None for a partial; raises what the journal failed with.
+
+        A second reader may begin when the first was cancelled, after a `rewind`.
+        """
+        while True:
+            partial = self._partial
+            is_due = self._partial_after <= self._read and not self._is_partial_read
+            if partial is not None and is_due:
+                self._is_partial_read = True
+                return None, partial
+            if self._read < self.last:
+                event = self._events[self._read - self._forgotten]
+                self._read += 1
+                if not self._keeps:
+                    self._forget(self._read)
+                return self._read, event
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _has_made_room(self) -> bool:
+        if self._forgotten < self._read:
+            self._forget(self._forgotten + 1)
+            return True
+        self._forgotten = self._read = self.last
+        self._events.clear()
+        self.fail(SessionError("too_slow", f"{self._max_events} events were not taken"))
+        return False
+
+    def _forget(self, number: int) -> None:
+        while self._forgotten < number:
+            self._events.popleft()
+            self._forgotten += 1
