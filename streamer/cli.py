@@ -138,7 +138,7 @@ async def _serve_until_told(settings: config.Config) -> int:
     from streamer import api
 
     told = asyncio.Event()
-    serving.warn_of_open_hosts(settings)
+    serving.check(settings)
     model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
     latency_ms = round(model.context.latency_s(model.grid) * 1000)
     about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)

@@ -6,6 +6,7 @@ house receives its own section only.
 """
 
 import argparse
+import ipaddress
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -89,6 +90,15 @@ class ServerConfig:
     port: int = setting(8765, "port to listen on; 0 takes a free one")
     allowed_origins: tuple[str, ...] = setting((), "web origins allowed beside loopback ones")
     allowed_hosts: tuple[str, ...] = setting((), "Host names allowed beside loopback ones")
+    token_file: str = setting("", "file of bearer tokens, else STREAMER_TOKENS; without: none")
+    tls_cert: str = setting("", "certificate, in PEM; without: no TLS")
+    tls_key: str = setting("", "its key, in PEM, if the certificate's file does not have it")
+    allow_anonymous: bool = setting(False, "serve other machines without asking for a token")
+    allow_plaintext: bool = setting(False, "serve other machines without TLS, as behind a proxy")
+    trusted_proxies: tuple[str, ...] = setting((), "proxies whose X-Forwarded-For is believed")
+    max_per_address: int = setting(64, "connections of one address; loopback has no limit")
+    max_per_token: int = setting(0, "connections of one token; 0: as many as there are")
+    max_new_per_minute: int = setting(600, "new connections of one address or token a minute")
     max_connections: int = setting(256, "open connections, with or without a session")
     max_viewers: int = setting(128, "of these, the ones that only watch captions")
     max_frame_bytes: int = setting(1 << 20, "bytes of one audio frame")
@@ -106,6 +116,13 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         check_range("port", self.port, 0, 65_535)
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("expected tls_cert, since there is a tls_key")
+        for proxy in self.trusted_proxies:
+            ipaddress.ip_address(proxy)  # a ValueError of its own says what is wrong
+        check_range("max_per_address", self.max_per_address, 1, 1_000_000)
+        check_range("max_per_token", self.max_per_token, 0, 1_000_000)
+        check_range("max_new_per_minute", self.max_new_per_minute, 1, 1_000_000)
         check_range("max_connections", self.max_connections, 1, 1_000_000)
         check_range("max_viewers", self.max_viewers, 0, 1_000_000)
         check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
@@ -166,6 +183,11 @@ class WyomingConfig:
 
     port: int = setting(0, "port for Wyoming clients, by convention 10300; 0: none", "--wyoming")
     host: str = setting("127.0.0.1", "address for them", "--wyoming-host")
+    allow_anonymous: bool = setting(
+        False,
+        "serve other machines, though Wyoming has neither tokens nor TLS",
+        "--wyoming-allow-anonymous",
+    )
     language: str = setting("en", "language of the model, as they are told", "--wyoming-language")
     endpointing: Literal["client", "server"] = setting(
         "client", "who ends an utterance: audio-stop, or our endpoint", "--wyoming-endpointing"

@@ -5,7 +5,6 @@ they are. Must not know: the command line, what the engine's model is made of.
 """
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack
 
 from streamer import __version__
@@ -14,7 +13,7 @@ from streamer.edges import websocket
 from streamer.edges.wyoming import Program, WyomingServer
 from streamer.engine.engine import Engine
 
-__all__ = ["serve", "warn_of_open_hosts"]
+__all__ = ["check", "serve"]
 
 
 async def serve(
@@ -35,8 +34,9 @@ async def serve(
         listening = await edges.enter_async_context(own)
         address = f"{_shown(settings.server.host)}:{listening.port}"
         latency = f"latency {model.latency_ms} ms"
-        print(f"serving {model.name} ({latency}) at ws://{address}/v1/stream")
-        print(*places, f"live captions in a browser at http://{address}/", sep="\n", flush=True)
+        ws, http = ("wss", "https") if settings.server.tls_cert else ("ws", "http")
+        print(f"serving {model.name} ({latency}) at {ws}://{address}/v1/stream")
+        print(*places, f"live captions in a browser at {http}://{address}/", sep="\n", flush=True)
         await told.wait()
 
 
@@ -57,16 +57,18 @@ async def _begin_wyoming(
     return f"Wyoming at tcp://{_shown(settings.wyoming.host)}:{listening.port}"
 
 
-def warn_of_open_hosts(settings: Config) -> None:
-    """Say on stderr which addresses others can reach: nothing asks them who they are."""
-    hosts = [settings.server.host, *([settings.wyoming.host] if settings.wyoming.port else [])]
-    for host in dict.fromkeys(hosts):
-        if not websocket.is_loopback(host):
-            print(
-                f"streamer: warning: {host} can be reached from other machines, "
-                "and there is no authentication yet: anyone who reaches it can use it",
-                file=sys.stderr,
-            )
+def check(settings: Config) -> None:
+    """Raise ConfigError for what must not be served as it is set: open to others by oversight."""
+    server, wyoming = settings.server, settings.wyoming
+    has_tokens, is_open = websocket.asks_for_tokens(server), not websocket.is_loopback(server.host)
+    reached = f"other machines can reach {server.host or 'every address'}"
+    if is_open and not (has_tokens or server.allow_anonymous):
+        raise ConfigError(f"{reached}: give a --token-file, or say --allow-anonymous")
+    if is_open and not (server.tls_cert or server.allow_plaintext):
+        raise ConfigError(f"{reached}: give a --tls-cert, or say --allow-plaintext")
+    if wyoming.port and not (websocket.is_loopback(wyoming.host) or wyoming.allow_anonymous):
+        text = f"other machines can reach Wyoming at {wyoming.host}, which has no tokens and no TLS"
+        raise ConfigError(f"{text}: say --wyoming-allow-anonymous if they may")
 
 
 def _shown(host: str) -> str:

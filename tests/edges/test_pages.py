@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.config import ServerConfig
+from tests.http import ask, get
 from tests.serving import in_loop, raw_connection, service
 
 WEB = Path(__file__).parents[2] / "clients" / "web"
@@ -16,19 +17,6 @@ TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg":
 
 def address(name: str) -> str:
     return {"index.html": "/", "captions.html": "/captions"}.get(name, f"/web/{name}")
-
-
-async def get(
-    port: int, path: str, *headers: str, host: str = "localhost"
-) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body, read to the end of the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    lines = [f"GET {path} HTTP/1.1", f"Host: {host}", *headers]
-    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    writer.close()
-    status, *fields = head.decode().split("\r\n")
-    return int(status.split()[1]), dict(field.split(": ", 1) for field in fields), body
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -119,6 +107,21 @@ async def test_a_page_of_ours_may_open_its_own_socket(host: str, origin: str, st
         )
         assert (await reader.readline()).startswith(f"HTTP/1.1 {status} ".encode())
         writer.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("HEAD", 200), ("POST", 405), ("PUT", 405), ("OPTIONS", 405), ("TRACE", 405), ("get", 405)],
+)
+@in_loop
+async def test_pages_are_only_read(method: str, status: int) -> None:
+    async with service() as running:
+        code, headers, body = await ask(running.server.port, method, "/")
+    assert code == status
+    if method == "HEAD":
+        assert (int(headers["Content-Length"]) > 0, body) == (True, b"")
+    else:
+        assert headers["Allow"] == "GET, HEAD"
 
 
 @in_loop

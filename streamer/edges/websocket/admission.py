@@ -15,13 +15,21 @@ from websockets import Headers
 from streamer.config import ServerConfig
 
 LATEST = "latest"  # instead of a session's id: the newest one, and at its end the next
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")  # what proxies add
+FORWARDED = (
+    "Forwarded",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Real-IP",
+    "Via",
+)  # what proxies add
 
 
 def refused(
     path: str, headers: Headers, config: ServerConfig, known: Container[str]
 ) -> tuple[http.HTTPStatus, str] | None:
     """Status and reason when a request must not go on; `known` are the paths that exist.
+
+    A path is compared as it came: nothing is decoded, so nothing can hide in it.
 
     Any web page may open a socket to this machine, so a browser's Origin must be a loopback one,
     configured, or our own page's: its Origin names the Host that it asks. A page may also point its
@@ -54,7 +62,7 @@ def _is_our_host(netloc: str, config: ServerConfig) -> bool:
     host = _hostname(f"//{netloc}")
     ours = {config.host.lower(), *(name.lower() for name in config.allowed_hosts)}
     # A page's own name cannot be an address, so on an open bind any address will do.
-    by_address = not is_loopback(config.host) and _is_address(host)
+    by_address = not is_loopback(config.host) and is_address(host)
     return is_loopback(host) or host in ours or by_address
 
 
@@ -82,17 +90,23 @@ def wanted(path: str) -> Wanted:
 
 def is_this_machine(peer_address: str, headers: Headers) -> bool:
     """Whether a request comes from this machine, and from no proxy on it."""
-    host = _hostname(f"//{headers.get('Host', '')}")
     forwarded = any(name in headers for name in FORWARDED)
-    return is_loopback(peer_address) and is_loopback(host) and not forwarded
+    host = headers.get("Host", "")
+    return is_loopback(peer_address) and is_loopback_host(host) and not forwarded
+
+
+def is_loopback_host(netloc: str) -> bool:
+    """Whether a Host header can only mean this machine."""
+    return is_loopback(_hostname(f"//{netloc}"))
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can only mean this machine."""
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

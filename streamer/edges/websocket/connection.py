@@ -37,7 +37,7 @@ class Connection:
         self, connection: ServerConnection, conversations: Conversations, config: ServerConfig
     ) -> None:
         self.id = secrets.token_hex(4)
-        self._peer = Peer(connection, f"connection {self.id}", config.send_timeout_s)
+        self._peer = Peer(connection, f"connection {self.id}")
         self._conversations, self._config = conversations, config
         self._running: asyncio.Task[None] | None = None  # the task of `run`
         self._intake = Intake(self._peer, config)

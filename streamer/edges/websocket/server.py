@@ -1,32 +1,39 @@
 """Listening on one port: `/v1/stream` for audio, `/v1/captions` for viewers, `/` for the pages.
 
 Owns the socket, what each path leads to, the connections and their shutdown. Must not know:
-messages, sessions, audio.
+messages, sessions, audio, tokens.
 
 Limits, and what happens at them: too many connections, or viewers among them, get HTTP 503, too
-many sessions the error `capacity` and 1013; an audio frame too large closes with 1009, a text too
-large with 4400; messages too frequent are read later, so that TCP slows the client, and a session
-that lags does the same; a client that sends nothing for `idle_timeout_s` gets the error `timeout`
-and 4408, one that does not read for `send_timeout_s` is dropped.
+many of one token or address 429, too many sessions the error `capacity` and 1013; an audio frame
+too large closes with 1009, a text too large with 4400; messages too frequent are read later, so
+that TCP slows the client, and a session that lags does the same; a client that sends nothing for
+`idle_timeout_s` gets the error `timeout` and 4408. `wire` and `door` have the limits of bytes and
+sockets.
 """
 
 import asyncio
 import http
 import logging
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from streamer.config import EndpointRules, ServerConfig
 from streamer.edges.websocket.admission import is_this_machine, refused, wanted
 from streamer.edges.websocket.broadcast import Broadcasts
 from streamer.edges.websocket.connection import Connection
 from streamer.edges.websocket.conversations import Conversations, ServedModel, ready
-from streamer.edges.websocket.pages import Pages
+from streamer.edges.websocket.door import Door
+from streamer.edges.websocket.gate import FULL_RETRY_S, SUBPROTOCOL, Gate, RefusalError
+from streamer.edges.websocket.tls import server_context
 from streamer.edges.websocket.viewer import Viewer
+from streamer.edges.websocket.web import Web
+from streamer.edges.websocket.wire import Wire
 from streamer.engine.engine import Engine, Opened
 
 STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
@@ -43,6 +50,13 @@ class ListenError(Exception):
     """The address cannot be listened on, in one sentence for the user."""
 
 
+def asks_for_tokens(config: ServerConfig) -> bool:
+    """Whether a server with these settings would; ConfigError for tokens or TLS it cannot use."""
+    if config.tls_cert:
+        server_context(config.tls_cert, config.tls_key)
+    return Gate(config).asks
+
+
 class WebSocketServer:
     """Serves from `async with WebSocketServer(…) as server:` to the end of the block.
 
@@ -54,10 +68,13 @@ class WebSocketServer:
     def __init__(
         self, engine: Engine, endpoint: EndpointRules, config: ServerConfig, model: ServedModel
     ) -> None:
+        """ConfigError for tokens or a certificate that cannot be used."""
         self._config, self._model = config, model
-        self._broadcasts, self._pages = Broadcasts(), Pages()
+        self._tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert else None
+        self._broadcasts, self._gate = Broadcasts(), Gate(config)
+        self._web = Web(self._gate, has_tls=self._tls is not None)
         self._conversations = Conversations(engine, endpoint, config, model)
-        self._paths = self._pages.paths | {STREAM, CAPTIONS}
+        self._paths = self._web.paths | {STREAM, CAPTIONS}
         self._opened = engine.watch()
         self._tasks = asyncio.TaskGroup()
         self._connections: set[Connection] = set()
@@ -66,25 +83,26 @@ class WebSocketServer:
     async def __aenter__(self) -> Self:
         config = self._config
         try:
-            self._server: Server = await serve(
-                self._handle,
-                config.host,
-                config.port,
-                process_request=self._admit,
-                compression=None,  # speech does not deflate, and bombs do
-                # Pongs queue behind megabytes of audio while reading is paused, so a late one says
-                # nothing; TCP_USER_TIMEOUT and the send timeout find the dead.
-                ping_timeout=None,
-                max_size=config.max_frame_bytes,
-                max_queue=QUEUED_FRAMES,
-                write_limit=WRITE_LIMIT_BYTES,
-                open_timeout=config.start_timeout_s,
-                close_timeout=config.send_timeout_s,
-                logger=library_logger,
-            )
+            self._door = Door.at(config.host, config.port)
         except OSError as error:
             reason = error.strerror or str(error)
             raise ListenError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+        self._server: Server = await serve(
+            self._handle,
+            sock=self._door,
+            ssl=self._tls,
+            create_connection=Wire,
+            process_request=self._admit,
+            select_subprotocol=_select_subprotocol,
+            server_header=None,
+            compression=None,  # speech does not deflate, and bombs do
+            max_size=config.max_frame_bytes,
+            max_queue=QUEUED_FRAMES,
+            write_limit=WRITE_LIMIT_BYTES,
+            open_timeout=config.start_timeout_s,
+            close_timeout=config.send_timeout_s,
+            logger=library_logger,
+        )
         await self._conversations.__aenter__()
         await self._tasks.__aenter__()
         self._showing = self._tasks.create_task(self._show_sessions(), name="broadcasts")
@@ -127,35 +145,50 @@ class WebSocketServer:
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """A page or an HTTP refusal, or None to go on with the handshake."""
+        """An answer over HTTP, or None to go on with the handshake."""
+        assert isinstance(connection, Wire), connection
         refusal = refused(request.path, request.headers, self._config, self._paths)
         if refusal is not None:
-            return connection.respond(*refusal)
+            return self._web.refusal(request, RefusalError(*refusal))
         path = urlsplit(request.path).path
-        if path in self._pages.paths:
-            if "Upgrade" in request.headers:
-                return connection.respond(http.HTTPStatus.NOT_FOUND, "no websocket, but a page\n")
-            return self._pages.response(path)
-        if path == CAPTIONS and not wanted(request.path).is_secret:
-            address = str(connection.remote_address[0])
-            if not is_this_machine(address, request.headers):
-                text = "only this machine may follow without a session's id\n"
-                return connection.respond(http.HTTPStatus.FORBIDDEN, text)
-        too_many = len(self._server.connections) >= self._config.max_connections
-        too_many_viewers = len(self._viewers) >= self._config.max_viewers
-        if too_many or (path == CAPTIONS and too_many_viewers):
-            response = connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "too many clients\n")
-            response.headers["Retry-After"] = "5"
-            return response
+        peer = str(connection.remote_address[0])
+        connection.address = self._gate.address(peer, request.headers)
+        if path in self._web.paths:
+            return self._web.answer(request, path, connection.address)
+        try:
+            self._let_in(connection, request, path)
+        except RefusalError as why:
+            return self._web.refusal(request, why)
         return None
 
+    def _let_in(self, connection: Wire, request: Request, path: str) -> None:
+        """Raises RefusalError for a websocket that may not be opened."""
+        address, headers = connection.address, request.headers
+        scope = "view" if path == CAPTIONS else "speak"
+        connection.identity = self._gate.identify(address, headers, scope)
+        may_guess = path == CAPTIONS and not wanted(request.path).is_secret
+        if may_guess and not is_this_machine(address, headers):
+            text = "only this machine may follow without a session's id\n"
+            raise RefusalError(http.HTTPStatus.FORBIDDEN, text)
+        too_many = self._door.inside >= self._config.max_connections
+        if too_many or (path == CAPTIONS and len(self._viewers) >= self._config.max_viewers):
+            unavailable = http.HTTPStatus.SERVICE_UNAVAILABLE
+            raise RefusalError(unavailable, "too many clients\n", FULL_RETRY_S)
+        self._gate.check_limits(address, connection.identity)
+
     async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Wire), connection
         assert connection.request is not None
-        path = connection.request.path
-        if urlsplit(path).path == CAPTIONS:
-            await self._show(connection, path)
-        else:
-            await self._converse(connection)
+        path, identity = connection.request.path, connection.identity
+        self._door.let_in(connection.number)
+        self._gate.enter(connection.address, identity)
+        try:
+            if urlsplit(path).path == CAPTIONS:
+                await self._show(connection, path)
+            else:
+                await self._converse(connection)
+        finally:
+            self._gate.leave(connection.address, identity)
 
     async def _converse(self, connection: ServerConnection) -> None:
         handler = Connection(connection, self._conversations, self._config)
@@ -184,3 +217,8 @@ class WebSocketServer:
             await viewer.run()
         finally:
             self._viewers.discard(viewer)
+
+
+def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Ours if it is offered, so that a browser with a ticket goes on; never a ticket."""
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None

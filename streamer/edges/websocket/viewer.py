@@ -38,7 +38,7 @@ class Viewer:
         config: ServerConfig,
     ) -> None:
         self.id = secrets.token_hex(4)
-        self._peer = Peer(connection, f"viewer {self.id}", config.send_timeout_s)
+        self._peer = Peer(connection, f"viewer {self.id}")
         self._broadcasts, self._wanted = broadcasts, wanted
         self._running: asyncio.Task[None] | None = None  # the task of `run`
         self._following: tuple[str, Outbox] | None = None  # a session's id and what it says
