@@ -63,7 +63,7 @@ function leave(isOver) {
     return;
   }
   const pause_s = retry.later();
-  const why = isOneSession ? "" : "; without a session's id, only the server's own machine may follow";
+  const why = isOneSession ? "" : "; only the server's own machine may follow without an id";
   say("waiting", `No connection; trying again in ${pause_s.toFixed(1)} s${why}`);
 }
 
