@@ -143,6 +143,9 @@ class MqttConfig:
     password_file: str = setting(
         "", "file with its password, else STREAMER_MQTT_PASSWORD", "--mqtt-password-file"
     )
+    ca_file: str = setting(
+        "", "certificates of who signed the broker's, else the system's", "--mqtt-ca-file"
+    )
     topic: str = setting("streamer", "what every topic begins with", "--mqtt-topic")
     outbox: str = setting(
         "~/.local/state/streamer/mqtt-outbox.db", "file of unsent finals", "--mqtt-outbox"
@@ -154,12 +157,22 @@ class MqttConfig:
         30.0, "seconds without audio that end a source over MQTT", "--mqtt-idle-timeout-s"
     )
     hermes_sites: tuple[str, ...] = setting((), "Rhasspy or Snips sites to hear", "--hermes")
+    discovery_topic: str = setting(
+        "", "tell Home Assistant under this topic: homeassistant, by default", "--mqtt-discovery"
+    )
+    withdraws_discovery: bool = setting(
+        False, "take that back at the end", "--mqtt-discovery-withdraw"
+    )
 
     def __post_init__(self) -> None:
         if self.url:
             _check_broker(self.url)
-        if not self.topic or self.topic[0] in "/$" or any(c in "+#\0" for c in self.topic):
-            raise ValueError(f"expected topic without + # / $ at its start, got {self.topic!r}")
+        for name in ("topic", "discovery_topic") if self.discovery_topic else ("topic",):
+            value = getattr(self, name)
+            if not value or value[0] in "/$" or any(c in "+#\0" for c in value):
+                raise ValueError(f"expected {name} without + # and / $ at its start, got {value!r}")
+        if self.withdraws_discovery and not self.discovery_topic:
+            raise ValueError("expected discovery_topic, since it is to be withdrawn")
         if self.hermes_sites and not self.url:
             raise ValueError("expected url of a broker, since there are hermes_sites")
         for site in self.hermes_sites:

@@ -30,9 +30,17 @@ def free_port() -> int:
 
 
 class Mosquitto:
-    """A broker on a port of its own that remembers nothing: what it had when killed is gone."""
+    """A broker on a port of its own that remembers nothing: what it had when killed is gone.
 
-    def __init__(self, folder: Path, passwords: dict[str, str] | None = None) -> None:
+    `certificate` is a file with its certificate and key, for TLS.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        passwords: dict[str, str] | None = None,
+        certificate: Path | None = None,
+    ) -> None:
         self.port = free_port()
         self._folder = folder
         config = CONFIG.format(port=self.port, anonymous="false" if passwords else "true")
@@ -43,6 +51,8 @@ class Mosquitto:
             new = [] if users.exists() else ["-c"]
             subprocess.run(["mosquitto_passwd", *new, "-b", users, user, password], check=True)
             config += f"password_file {users}\n"
+        if certificate is not None:
+            config += f"certfile {certificate}\nkeyfile {certificate}\n"
         (folder / "mosquitto.conf").write_text(config)
 
     async def start(self) -> Self:
@@ -75,9 +85,11 @@ class Mosquitto:
 
 
 @asynccontextmanager
-async def mosquitto(passwords: dict[str, str] | None = None) -> AsyncIterator[Mosquitto]:
+async def mosquitto(
+    passwords: dict[str, str] | None = None, certificate: Path | None = None
+) -> AsyncIterator[Mosquitto]:
     with tempfile.TemporaryDirectory() as folder:
-        broker = await Mosquitto(Path(folder), passwords).start()
+        broker = await Mosquitto(Path(folder), passwords, certificate).start()
         try:
             yield broker
         finally:

@@ -15,16 +15,17 @@ import logging
 import random
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiomqtt import Client, MqttError, ProtocolVersion, Will
+from aiomqtt import Client, MqttCodeError, MqttError, ProtocolVersion, Will
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from streamer.edges.mqtt.store import Store, StoreError
+from streamer.edges.mqtt.store import Store
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 KEEPALIVE_S = 15  # a broker that is silent for so long counts as gone
@@ -34,7 +35,8 @@ MAX_PACKET_BYTES = 1 << 20
 MAX_INCOMING = 4_096
 MAX_SAID = 1_024
 LOST_PER_WARNING = 1_000
-BATCH = 64  # messages read from the store at a time
+BATCH = 16  # kept messages on their way at once, so that a far broker takes many a second
+REFUSED = {0x86, 0x87, 4, 5}  # bad user name or password, not authorised; in MQTT 5 and 3.1.1
 
 logger = logging.getLogger(__name__)
 # The library logs peers' faults; what matters of them is logged here.
@@ -44,11 +46,14 @@ library_logger.setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the broker is and who we are there; the password is in no text of this object."""
+    """Where the broker is and who we are there; the password is in no text of this object.
+
+    `tls` is a context for a connection that is encrypted.
+    """
 
     host: str
     port: int
-    tls: bool = False
+    tls: ssl.SSLContext | None = None
     username: str | None = None
     password: str | None = None
 
@@ -68,17 +73,29 @@ class Listener(Protocol):
 
 
 class Broker:
-    """`run` connects, and connects again, until it is cancelled."""
+    """`run` connects, and connects again, until it is cancelled.
 
-    def __init__(self, address: Address, store: Store, status_topic: str) -> None:
+    `announced` are retained messages by topic, renewed at each connection, for a broker may forget
+    them; with `withdraws` they are taken back at the end.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        store: Store,
+        status_topic: str,
+        announced: Mapping[str, str],
+        *,
+        withdraws: bool,
+    ) -> None:
         self.listeners: list[Listener] = []  # filled before `run`
         self._address, self._store, self._status_topic = address, store, status_topic
+        self._announced, self._withdraws = announced, withdraws
         self._is_up = self._is_leaving = self._is_outage_reported = False
         self._lost_at_warning = 1
         self._said: deque[tuple[str, str]] = deque(maxlen=MAX_SAID)
-        self._shown: dict[tuple[str, str], str] = {}  # at most one for each session
+        self._shown: dict[tuple[str, str], str | bytes] = {}  # a few for each session
         self._work, self._idle = asyncio.Event(), asyncio.Event()
-        self._tls = ssl.create_default_context() if address.tls else None
 
     async def keep(self, key: str, topic: str, payload: str) -> None:
         """Publish for certain, in order, once the broker is there; waits for the disk only."""
@@ -94,7 +111,7 @@ class Broker:
             self._said.append((topic, payload))
             self._wake()
 
-    def show(self, topic: str, payload: str, of: str = "") -> None:
+    def show(self, topic: str, payload: str | bytes, of: str = "") -> None:
         """Publish when nothing else waits, unless something newer comes for the topic `of` one."""
         if self._is_up:
             self._shown[topic, of] = payload
@@ -117,7 +134,7 @@ class Broker:
                 async with self._client() as client:
                     retry_s = FIRST_RETRY_S
                     await self._converse(client)
-            except* (MqttError, StoreError) as faults:
+            except* MqttError as faults:
                 self._report(faults)
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
@@ -140,7 +157,7 @@ class Broker:
             self._address.port,
             username=self._address.username,
             password=self._address.password,
-            tls_context=self._tls,
+            tls_context=self._address.tls,
             protocol=ProtocolVersion.V5,
             properties=limits,
             clean_start=True,
@@ -155,6 +172,8 @@ class Broker:
         for listener in self.listeners:
             for topic in listener.topics:
                 await client.subscribe(topic, qos=1)
+        for topic, announcement in self._announced.items():
+            await client.publish(topic, announcement, qos=1, retain=True)
         await client.publish(self._status_topic, _status("online"), qos=1, retain=True)
         logger.info("mqtt: connected to %r", self._address)
         self._is_up, self._is_outage_reported = not self._is_leaving, False
@@ -172,9 +191,12 @@ class Broker:
                 await self._say_goodbye(client)
 
     async def _say_goodbye(self, client: Client) -> None:
-        goodbye = _status("offline")
+        last = {self._status_topic: _status("offline")}
+        if self._withdraws:
+            last |= dict.fromkeys(self._announced, "")
         with suppress(MqttError):
-            await client.publish(self._status_topic, goodbye, 1, retain=True, timeout=GOODBYE_S)
+            for topic, payload in last.items():
+                await client.publish(topic, payload, 1, retain=True, timeout=GOODBYE_S)
 
     async def _receive(self, client: Client) -> None:
         try:
@@ -194,9 +216,7 @@ class Broker:
             if self._said:
                 await client.publish(*self._said.popleft())
             elif self._store.count:
-                for kept in await self._store.head(BATCH):
-                    await client.publish(kept.topic, kept.payload, qos=1)
-                    await self._store.remove(kept)
+                await self._send_kept(client)
             elif self._shown:
                 topic, of = next(iter(self._shown))
                 await client.publish(topic, self._shown.pop((topic, of)))
@@ -204,18 +224,53 @@ class Broker:
                 self._idle.set()
                 await self._work.wait()
 
+    async def _send_kept(self, client: Client) -> None:
+        """The oldest messages, which the broker gets and acknowledges in their order."""
+        batch = await self._store.head(BATCH)
+        sending = [
+            asyncio.create_task(client.publish(each.topic, each.payload, qos=1), name=each.key)
+            for each in batch
+        ]
+        if not sending:  # the disk cannot be read
+            return
+        try:
+            await asyncio.wait(sending)
+        finally:  # also when the line breaks: what was acknowledged need not go out again
+            for task in sending:
+                task.cancel()
+            results = await asyncio.gather(*sending, return_exceptions=True)
+            faults = [n for n, result in enumerate(results) if result is not None]
+            await self._store.remove(batch[: faults[0]] if faults else batch)
+        sending[faults[0] if faults else 0].result()
+
     def _wake(self) -> None:
         self._idle.clear()
         self._work.set()
 
-    def _report(self, faults: ExceptionGroup[MqttError | StoreError]) -> None:
+    def _report(self, faults: ExceptionGroup[MqttError]) -> None:
         """Say why the connection is lost or not to be had, once for each outage."""
         fault: Exception = faults
         while isinstance(fault, ExceptionGroup):
             fault = fault.exceptions[0]
         if not self._is_outage_reported:
             self._is_outage_reported = True
-            logger.warning("mqtt: %r: %s; finals are kept, trying on", self._address, fault)
+            text = "mqtt: %r: %s; finals are kept, trying on"
+            logger.warning(text, self._address, _explained(fault))
+
+
+def _explained(fault: Exception) -> str:
+    """What is wrong, in the words of the settings where those may be the reason."""
+    code = (
+        fault.rc.value
+        if isinstance(fault, MqttCodeError) and isinstance(fault.rc, ReasonCode)
+        else 0
+    )
+    if code in REFUSED:
+        return "the broker refuses this user name and password"
+    if "CERTIFICATE_VERIFY_FAILED" in str(fault):
+        reason = str(fault).rpartition("failed: ")[2].partition(" (_ssl")[0]
+        return f"the broker's certificate is not trusted ({reason}); see --mqtt-ca-file"
+    return str(fault)
 
 
 def _accept(listener: Listener, topic: str, payload: bytes) -> None:

@@ -6,14 +6,16 @@ topic but the status.
 
 import asyncio
 import os
+import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from streamer.config import ConfigError, EndpointRules, MqttConfig
 from streamer.edges.mqtt.audio_in import AudioIn
 from streamer.edges.mqtt.broker import Address, Broker
+from streamer.edges.mqtt.discovery import announcement
 from streamer.edges.mqtt.hermes import Hermes
 from streamer.edges.mqtt.publisher import Publisher
 from streamer.edges.mqtt.store import Store, StoreError
@@ -29,8 +31,8 @@ class MqttEdge:
     """`async with MqttEdge(engine, endpoint, config):` publishes all sessions of the engine.
 
     Enter it before whatever opens sessions, so that it leaves after it: at the end the finals that
-    the broker did not take stay on disk, for the next run. Raises ConfigError for an outbox or a
-    password file that cannot be used; a broker that is not there is no error.
+    the broker did not take stay on disk, for the next run. Raises ConfigError for an outbox, a
+    password file or certificates that cannot be used; a broker that is not there is no error.
     """
 
     def __init__(self, engine: Engine, endpoint: EndpointRules, config: MqttConfig) -> None:
@@ -45,7 +47,13 @@ class MqttEdge:
         except StoreError as error:
             raise ConfigError(str(error)) from error
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        broker = Broker(self.address, self._store, f"{config.topic}/status")
+        broker = Broker(
+            self.address,
+            self._store,
+            f"{config.topic}/status",
+            announcement(config.discovery_topic, config.topic) if config.discovery_topic else {},
+            withdraws=config.withdraws_discovery,
+        )
         self._broker = broker
         self._publisher = Publisher(self._engine, broker, self._tasks, config.topic)
         self._audio_in = AudioIn(
@@ -105,7 +113,7 @@ class MqttEdge:
 def address(config: MqttConfig) -> Address:
     """The broker of `config.url`; its password from the environment or a file, never from there."""
     url = urlsplit(config.url)
-    tls = url.scheme == "mqtts"
+    tls = _trusting(config.ca_file) if url.scheme == "mqtts" else None
     password = os.environ.get(PASSWORD_VARIABLE)
     if config.password_file:
         password = _first_line(Path(config.password_file).expanduser())
@@ -113,9 +121,19 @@ def address(config: MqttConfig) -> Address:
         host=url.hostname or "",
         port=url.port or (8883 if tls else 1883),
         tls=tls,
-        username=url.username,
+        username=None if url.username is None else unquote(url.username),
         password=password,
     )
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    """TLS that believes these authorities, or the system's."""
+    try:
+        return ssl.create_default_context(cafile=Path(ca_file).expanduser() if ca_file else None)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{ca_file} has no certificates") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the certificates {ca_file}: {error.strerror}") from error
 
 
 def _first_line(path: Path) -> str:

@@ -10,7 +10,6 @@ import logging
 
 from streamer import messages
 from streamer.edges.mqtt.broker import Broker
-from streamer.edges.mqtt.store import StoreError
 from streamer.engine.engine import Engine, Opened
 from streamer.engine.session import SessionError
 
@@ -60,19 +59,13 @@ class Publisher:
                     case _:
                         self._broker.hide(f"{place}/partial")
                         key, number = f"{session}/{number}", number + 1
-                        await self._keep(key, topic, _json({**body, "key": key}))
+                        await self._broker.keep(key, topic, _json({**body, "key": key}))
         except SessionError as failure:
             logger.info("mqtt: session %s ended early: %s", session, failure.code)
             text = "the session ended before all of it was recognised"
             error = messages.Error(failure.code, text, fatal=True)
             self._broker.hide(f"{place}/partial")
             self._broker.say(f"{place}/error", _json({**_body(error), "session": session}))
-
-    async def _keep(self, key: str, topic: str, payload: str) -> None:
-        try:
-            await self._broker.keep(key, topic, payload)
-        except StoreError as fault:
-            logger.error("mqtt: an event is lost: %s", fault)
 
 
 def _body(message: messages.ServerMessage) -> dict[str, object]:
