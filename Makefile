@@ -29,6 +29,7 @@ clean:
 	.ci/setup mic libportaudio2
 	touch $@
 
-.venv/.ready-test: $(SETUP)
+.venv/.ready-test: $(SETUP) tests/peers.txt
 	.ci/setup dev $(TEST_PACKAGES)
+	$(BIN)/python -m tests.peers
 	touch $@ .venv/.ready-demo

@@ -15,6 +15,7 @@ from streamer.config import EndpointRules
 from streamer.edges.mqtt.broker import Broker
 from streamer.edges.mqtt.hermes_json import FrameError, frame, read_request, tokens, written
 from streamer.edges.mqtt.inlet import Inlet
+from streamer.edges.mqtt.recording import Recording
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.session import Session, SessionError
 from streamer.messages import Final, Partial, Word
@@ -34,6 +35,7 @@ class _Dialog:
     is_snake: bool  # spells site_id where Hermes has siteId; answered in kind
     stops_on_silence: bool
     echoed: dict[str, Any]  # what the answer repeats
+    recording: Recording | None  # of what the client wants to have back
     inlet: Inlet = field(default_factory=Inlet)
     is_answered: bool = False
     is_told_of_bad_audio: bool = False
@@ -116,7 +118,9 @@ class Hermes:
         echoed = {name: body.get(name) for name in ("wakeword_id", "lang")}
         echoed = {name: value for name, value in echoed.items() if value and _is_id(value)}
         stops = body.get("stop_on_silence") is not False
-        dialog = _Dialog(site, session, is_snake, stops, echoed)
+        wants_audio = body.get("send_audio_captured") is True and session is not None
+        recording = Recording() if wants_audio else None
+        dialog = _Dialog(site, session, is_snake, stops, echoed, recording)
         try:
             opened = self._engine.open_session(self._endpoint, name=site)
         except CapacityError as full:
@@ -139,6 +143,8 @@ class Hermes:
         for dialog in dialogs:
             dialog.asked_at = asyncio.get_running_loop().time()
             dialog.inlet.put_audio(audio, data)
+            if dialog.recording is not None:
+                dialog.recording.add(audio, data)
 
     async def _serve(self, dialog: _Dialog, session: Session) -> None:
         """One dialog from startListening to its end; whoever asked is always answered."""
@@ -183,6 +189,9 @@ class Hermes:
         self._broker.say("rhasspy/asr/recordingFinished", written(whose, dialog.is_snake))
         body = self._captured(dialog, text, words, is_whole=True)
         self._broker.say(f"{ASR}/textCaptured", written(body, dialog.is_snake))
+        if dialog.recording is not None:
+            topic = f"rhasspy/asr/{dialog.site}/{dialog.session}/audioCaptured"
+            self._broker.show(topic, dialog.recording.take())
 
     def _captured(
         self, dialog: _Dialog, text: str, words: Sequence[Word], *, is_whole: bool
@@ -203,4 +212,6 @@ class Hermes:
 
 
 def _is_id(value: object) -> bool:
-    return value is None or (isinstance(value, str) and len(value) <= MAX_ID_LENGTH)
+    """Whether it can name a session, or be one level of a topic."""
+    fits = isinstance(value, str) and len(value) <= MAX_ID_LENGTH
+    return value is None or (fits and not set(str(value)) & set("+#/\0"))
