@@ -15,6 +15,7 @@ from pathlib import Path
 
 from models.training import commands as training
 from streamer import __version__, config, listening, serving, transcribing
+from streamer.benchmark import command as benchmark
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, microphone, websocket
 from streamer.evaluation import command as evaluation
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     sections = ("model", "endpoint", "engine", "server", "mqtt", "wyoming")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
+    benchmark.add_command(command)
     training.add_commands(command)
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")

@@ -48,6 +48,18 @@ ALLOWED = {
         "streamer.reporting",
     ),
     "streamer.reporting": ("matplotlib",),
+    "streamer.benchmark": (
+        "numpy",
+        "matplotlib",
+        "websockets",
+        "streamer.config",
+        "streamer.core",
+        "streamer.edges.audio_file",
+        "streamer.engine",
+        "streamer.messages",
+        "streamer.reporting",
+        "streamer.schema",
+    ),
     "streamer.evaluation.manifest": (
         "numpy",
         "streamer.audio",
@@ -64,6 +76,7 @@ ALLOWED = {
         "streamer.reporting",
     ),
     "models": ("torch", "numpy", "safetensors", "huggingface_hub", "soundfile", "soxr", "tqdm"),
+    "models.benchmark": ("torch", "transformers", "models"),
     "models.training.voices": ("numpy", "soundfile", "soxr", "ttspico", "models"),
     "models.training.evaluation": ("torch", "numpy", "jiwer", "models"),
     "clients": (
@@ -85,6 +98,10 @@ ROOTS = {
     "streamer.listening",
     "streamer.transcribing",
     "streamer.evaluation.command",
+    "streamer.benchmark.building",
+    "streamer.benchmark.command",
+    "streamer.benchmark.server",
+    "streamer.benchmark.__main__",
     "streamer.__main__",
 }
 # Import freely within:
@@ -93,6 +110,7 @@ WHOLE = {
     "clients",
     "streamer.core",
     "streamer.engine",
+    "streamer.benchmark",
     "streamer.evaluation",
     "streamer.text",
     "streamer.messages",

@@ -1,0 +1,24 @@
+"""`python -m streamer.benchmark`: `streamer bench` where other commands' packages are missing."""
+
+import argparse
+import sys
+
+from streamer.benchmark import command
+from streamer.config import ConfigError
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m streamer.benchmark")
+    command.add_arguments(parser)
+    try:
+        return command.run(parser.parse_args())
+    except ConfigError as mistake:
+        print(f"streamer: {mistake}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""From a plan to models: a composition root, which needs nothing but torch and what that brings.
+
+Owns how the contenders of a comparison are built.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from models import benchmark as networks
+from streamer import assembly
+from streamer.benchmark.plan import Plan
+from streamer.benchmark.throughput import Candidate
+from streamer.config import ConfigError, Dtype, ModelConfig
+from streamer.core.context import Context, Grid
+from streamer.engine.runner import ModelRunner, choose_device, choose_dtype
+
+if TYPE_CHECKING:
+    from models.acoustic import AcousticModel
+
+FULL_PRECISION: Dtype = "float32"  # what `transformers` computes in unless told otherwise
+
+
+def network(plan: Plan) -> "AcousticModel":
+    """The network of a plan, in float32; raises ConfigError."""
+    return networks.random_model() if plan.random else assembly.load_acoustic(plan.settings.model)
+
+
+def context(plan: Plan, grid: Grid) -> Context:
+    """The geometry of a plan in the model's frames."""
+    preset = assembly.geometry(plan.settings.model, grid)
+
+    def frames(seconds: float | None, otherwise: int) -> int:
+        return otherwise if seconds is None else grid.covering_frames(Grid.samples_in(seconds))
+
+    return Context(
+        preset.left, frames(plan.chunk_s, preset.chunk), frames(plan.lookahead_s, preset.right)
+    )
+
+
+def runner(acoustic: "AcousticModel", plan: Plan) -> ModelRunner:
+    """The model that carries the streams; raises ConfigError."""
+    grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
+    slots = max((plan.most_streams, *plan.batches))
+    return assembly.build_runner(acoustic, plan.settings.model, slots, context(plan, grid))
+
+
+def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
+    """Every way to run the network that the plan compares, the one that carries streams last.
+
+    Call it before the network is placed: `transformers` gets its float32 weights.
+    """
+    grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
+    own, model = context(plan, grid), plan.settings.model
+    device = choose_device(model.device)
+    dtype = cast("Dtype", str(choose_dtype(model.dtype, device)).removeprefix("torch."))
+    flops = networks.flops_per_frame(acoustic, own.left + own.chunk) * acoustic.stride
+    found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []
+    fill = -(-own.left // own.chunk) if model.mode == "cache" else 0
+    name = f"own {model.mode}{_lookahead(own, grid)}, {dtype}"
+    found.append(Candidate(name, runner(acoustic, plan), fill, flops))
+    return found
+
+
+def _windows(
+    acoustic: "AcousticModel", plan: Plan, own: Context, grid: Grid, dtype: Dtype
+) -> list[Candidate]:
+    """`transformers` in float32 and in `dtype`, and our windows, all on the same geometry."""
+    right = own.right
+    if plan.window_lookahead_s is not None:
+        right = grid.covering_frames(Grid.samples_in(plan.window_lookahead_s))
+    window = Context(own.left, own.chunk, right)
+    slots = max(plan.batches, default=1)
+    ahead = _lookahead(window, grid)
+
+    def candidate(name: str, network: "AcousticModel", number: Dtype) -> Candidate:
+        config: ModelConfig = replace(plan.settings.model, mode="window", dtype=number)
+        return Candidate(name, assembly.build_runner(network, config, slots, window), 0)
+
+    try:
+        found = [
+            candidate(
+                f"transformers windows{ahead}, {number}", networks.reference(acoustic), number
+            )
+            for number in dict.fromkeys((FULL_PRECISION, dtype))
+        ]
+    except networks.ReferenceMissingError as error:
+        raise ConfigError(str(error)) from error
+    if plan.settings.model.mode != "window":
+        found.append(candidate(f"own window{ahead}, {dtype}", acoustic, dtype))
+    return found
+
+
+def _lookahead(context: Context, grid: Grid) -> str:
+    if not context.right:
+        return ""
+    return f" + {grid.seconds(grid.samples(context.right)):g} s lookahead"
