@@ -51,6 +51,7 @@ from streamer.edges import audio_file
 from streamer.edges.microphone import Microphone
 from streamer.engine.engine import Engine
 from streamer.engine.session import Session, SessionError
+from streamer.wording import Wording, build_wording
 
 # fmt: off
 __all__ = [
@@ -69,8 +70,9 @@ def transcribe(path: str | Path, config: Config = Config()) -> list[Final]:  # n
     """
     _check_no_loop()
     with audio_file.AudioFile(path) as file:
+        wording = build_wording(config.text, config.keywords)
         model = build_model(config.model)
-        return asyncio.run(_finals(model, config, file))
+        return asyncio.run(_finals(model, config, wording, file))
 
 
 def _check_no_loop() -> None:
@@ -81,8 +83,10 @@ def _check_no_loop() -> None:
     raise RuntimeError("transcribe blocks and an event loop is running here: use recognize")
 
 
-async def _finals(model: Model, config: Config, file: audio_file.AudioFile) -> list[Final]:
-    async with build_engine(model, config.engine) as engine:
+async def _finals(
+    model: Model, config: Config, wording: Wording, file: audio_file.AudioFile
+) -> list[Final]:
+    async with build_engine(model, config.engine, wording) as engine:
         events = recognize(engine, audio_file.stream(file), config.endpoint)
         return [event async for event in events if isinstance(event, Final)]
 
@@ -93,8 +97,9 @@ async def open_engine(config: Config = Config()) -> AsyncIterator[Engine]:  # no
 
     Raises ConfigError for a model or setting that cannot be had.
     """
+    wording = build_wording(config.text, config.keywords)
     model = await asyncio.to_thread(build_model, config.model, config.engine.max_sessions)
-    async with build_engine(model, config.engine) as engine:
+    async with build_engine(model, config.engine, wording) as engine:
         yield engine
 
 

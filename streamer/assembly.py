@@ -19,6 +19,7 @@ from streamer.core.scoring import NoScorer, Scorer
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
 from streamer.language_model import Hotwords, LanguageModel, LanguageModelError, load_ngrams
+from streamer.wording import PLAIN, Wording
 
 CHUNK_S = {"low": 0.16, "default": 0.32, "accurate": 0.64}
 LOOKAHEAD_S = {"low": 0.0, "default": 0.0, "accurate": 0.32}
@@ -26,7 +27,7 @@ DEFAULT_BEAM = 25
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
 
 
-def build_engine(model: Model, config: EngineConfig) -> Engine:
+def build_engine(model: Model, config: EngineConfig, wording: Wording = PLAIN) -> Engine:
     """An engine, not yet entered, with as many sessions as asked for and the model has slots."""
     try:
         return Engine(
@@ -34,6 +35,8 @@ def build_engine(model: Model, config: EngineConfig) -> Engine:
             max_sessions=min(config.max_sessions, model.slots),
             max_batch=config.max_batch,
             max_backlog_s=config.max_backlog_s,
+            text=wording.text,
+            keywords=wording.keywords,
         )
     except ValueError as error:
         raise ConfigError(f"engine: {error}") from error

@@ -34,7 +34,7 @@ def cues(final: Final) -> Iterator[Cue]:
     """
     lines: list[str] = []
     spoken: list[Word] = []  # the words of `lines`
-    for word in final.words:
+    for word in final.shown_words:
         grown = _broken(" ".join([*(w.word for w in spoken), word.word]))
         if len(grown) > LINES and spoken:
             yield from _cue(spoken, lines)

@@ -20,6 +20,7 @@ from streamer.core.recognizer import Model
 from streamer.edges import audio_file, microphone, websocket
 from streamer.evaluation import command as evaluation
 from streamer.signals import on_signals
+from streamer.wording import build_wording
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,15 +74,16 @@ def _parser() -> argparse.ArgumentParser:
             config.add_flags(added, *sections)
         return added
 
-    files = command("transcribe", _transcribe, "recognise audio files", "model", "endpoint")
+    heard = ("model", "endpoint", "text", "keywords")
+    files = command("transcribe", _transcribe, "recognise audio files", *heard)
     files.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
     files.add_argument("--realtime", action="store_true", help="read at the pace of speech")
     files.add_argument(
         "--format", choices=("text", "json", "srt", "vtt"), default="text", help="output"
     )
-    listen = command("listen", _listen, "live captions of a microphone", "model", "endpoint")
+    listen = command("listen", _listen, "live captions of a microphone", *heard)
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
-    sections = ("model", "endpoint", "engine", "server", "mqtt", "wyoming")
+    sections = (*heard, "engine", "server", "mqtt", "wyoming")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
     benchmark.add_command(command)
@@ -141,11 +143,12 @@ async def _serve_until_told(settings: config.Config) -> int:
 
     told = asyncio.Event()
     serving.check(settings)
+    wording = build_wording(settings.text, settings.keywords)
     model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
     latency_ms = round(model.context.latency_s(model.grid) * 1000)
     about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
     with on_signals(told.set):
-        async with api.build_engine(model, settings.engine) as engine:
+        async with api.build_engine(model, settings.engine, wording) as engine:
             await serving.serve(engine, settings, about, told)
     return 0
 

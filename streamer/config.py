@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from streamer import schema
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
+from streamer.core.keywords import DEFAULT_THRESHOLD
 from streamer.schema import ConfigError, check_range, from_mapping, setting
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "ConfigError",
     "EndpointRules",
     "EngineConfig",
+    "KeywordConfig",
     "ModelConfig",
     "MqttConfig",
     "ServerConfig",
+    "TextConfig",
     "WyomingConfig",
     "add_flags",
     "from_mapping",
@@ -66,6 +69,29 @@ class ModelConfig:
         check_range("lm_beta", self.lm_beta, -10.0, 10.0)
         check_range("beam", self.beam, 0, 500)
         check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """How words are put; docs/text.md."""
+
+    written: bool = setting(False, "finals carry numbers, times and money as one writes them too")
+    mask_profanity: bool = setting(False, "show only the first letter of profane words")
+    redact_numbers: bool = setting(False, "put [number] for every number, in all text")
+    profanity_file: str = setting("", "file of profane words, one a line; without: a list of ours")
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordConfig:
+    """Which phrases are listened for; docs/keywords.md."""
+
+    file: str = setting("", "file of phrases to listen for, one a line", "--keywords")
+    threshold: float = setting(
+        DEFAULT_THRESHOLD, "score from which one is heard", "--keyword-threshold"
+    )
+
+    def __post_init__(self) -> None:
+        check_range("threshold", self.threshold, 0.001, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +246,8 @@ class Config:
 
     model: ModelConfig = ModelConfig()
     endpoint: EndpointRules = EndpointRules()
+    text: TextConfig = TextConfig()
+    keywords: KeywordConfig = KeywordConfig()
     engine: EngineConfig = EngineConfig()
     server: ServerConfig = ServerConfig()
     mqtt: MqttConfig = MqttConfig()

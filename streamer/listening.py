@@ -11,6 +11,7 @@ from streamer.config import Config
 from streamer.edges import microphone
 from streamer.edges.terminal import LiveCaption
 from streamer.signals import on_signals
+from streamer.wording import build_wording
 
 
 async def listen(settings: Config, device: str | None) -> int:
@@ -19,10 +20,11 @@ async def listen(settings: Config, device: str | None) -> int:
     name = microphone.find(chosen).name  # first: it fails at once, a model loads for seconds
     from streamer import api  # loads torch
 
+    wording = build_wording(settings.text, settings.keywords)
     model = await asyncio.to_thread(api.build_model, settings.model)
     caption = LiveCaption(sys.stdout)
     async with (
-        api.build_engine(model, settings.engine) as engine,
+        api.build_engine(model, settings.engine, wording) as engine,
         microphone.Microphone(chosen) as heard,
     ):
         with on_signals(heard.finish):

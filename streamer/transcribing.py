@@ -14,6 +14,7 @@ from streamer.config import SAMPLE_RATE, Config
 from streamer.core.recognizer import Model
 from streamer.edges.audio_file import AudioFile, stream
 from streamer.edges.terminal import LiveCaption
+from streamer.wording import build_wording
 
 LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
 
@@ -24,6 +25,7 @@ async def transcribe(
     """Print what is said in the file as text, json, srt or vtt, while it is read."""
     from streamer import api  # loads torch
 
+    wording = build_wording(settings.text, settings.keywords)
     show = _printer(form, live=realtime)
     with _progress(file, realtime) as progress:
 
@@ -33,7 +35,7 @@ async def transcribe(
                 yield block
 
         async with (
-            api.build_engine(model, settings.engine) as engine,
+            api.build_engine(model, settings.engine, wording) as engine,
             aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
         ):
             async for event in events:

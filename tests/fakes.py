@@ -76,7 +76,17 @@ class FakeModel:
 
     def read(self, window: Window) -> Frames:
         valid_samples = self.grid.samples(window.left + window.chunk + window.right)
-        return read_frames(window.samples[:valid_samples], self.grid.hop_samples)
+        frames = read_frames(window.samples[:valid_samples], self.grid.hop_samples)
+        return self.of_all_labels(frames) if window.wants_all else frames
+
+    def of_all_labels(self, frames: Frames, doubt: float = 0.0) -> Frames:
+        """With all log-probabilities: of each letter, `doubt` is heard as the letter behind it."""
+        rows, ids = np.arange(len(frames.token_ids)), frames.token_ids
+        probs = np.full((len(ids), len(self.labels.tokens)), 1e-5)
+        letters = (ids != BLANK) & (ids != DELIMITER)
+        probs[rows[letters], ids[letters] % (len(self.labels.tokens) - 1) + 1] = doubt or 1e-5
+        probs[rows, ids] = np.where(letters, 0.999 - doubt, 0.999)
+        return Frames(ids, frames.log_probs, np.log(probs).astype(np.float32))
 
     def reset(self, slots: Sequence[int]) -> None:
         assert all(0 <= slot < self.slots for slot in slots), slots
@@ -87,7 +97,7 @@ def no_scorer(_: Sequence[str]) -> NoScorer:
 
 
 class SearchedModel(FakeModel):
-    """Gives all log-probabilities: of each letter, `doubt` is heard as the letter behind it."""
+    """Gives all log-probabilities, with `doubt`."""
 
     def __init__(
         self,
@@ -103,10 +113,4 @@ class SearchedModel(FakeModel):
         self.search = search
 
     def read(self, window: Window) -> Frames:
-        frames = super().read(window)
-        rows, ids = np.arange(len(frames.token_ids)), frames.token_ids
-        probs = np.full((len(ids), len(self.labels.tokens)), 1e-5)
-        letters = (ids != BLANK) & (ids != DELIMITER)
-        probs[rows[letters], ids[letters] % (len(self.labels.tokens) - 1) + 1] = self.doubt or 1e-5
-        probs[rows, ids] = np.where(letters, 0.999 - self.doubt, 0.999)
-        return Frames(ids, frames.log_probs, np.log(probs).astype(np.float32))
+        return self.of_all_labels(super().read(window), self.doubt)

@@ -56,16 +56,19 @@ export class Transcript {
   }
 }
 
-function speech({ start, end, text, confidence, words = [] }) {
-  return { kind: "speech", start, end, text, confidence, words };
+/** A line of a final or of what was on display: in written form where the server gives one. */
+function speech({ start, end, text, confidence, words = [], display, display_words }) {
+  const shown = { text: display ?? text, words: display_words ?? words };
+  return { kind: "speech", start, end, confidence, ...shown };
 }
 
 /** The message with its times on another clock. */
 function moved(message, offset_s) {
-  const words = (message.words ?? []).map((word) => ({
-    ...word,
-    start: word.start + offset_s,
-    end: word.end + offset_s,
-  }));
-  return { ...message, start: message.start + offset_s, end: message.end + offset_s, words };
+  const onClock = (timed) => ({
+    ...timed,
+    start: timed.start + offset_s,
+    end: timed.end + offset_s,
+  });
+  const words = (message.words ?? []).map(onClock);
+  return { ...onClock(message), words, display_words: message.display_words?.map(onClock) };
 }

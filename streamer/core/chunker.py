@@ -25,6 +25,7 @@ class Window:
     the valid frames, in that order from the first sample on: fewer left frames at the start of
     the stream, fewer chunk or right frames at a flush or at the end; right > 0 only behind a full
     chunk. `start_sample` is the stream's sample at which the first chunk frame begins.
+    `wants_all`: its frames need the log-probabilities of all labels, searched or not.
     """
 
     samples: Waveform
@@ -32,6 +33,7 @@ class Window:
     chunk: int
     right: int
     start_sample: int
+    wants_all: bool = False
 
 
 class Chunker:

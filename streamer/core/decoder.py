@@ -13,6 +13,7 @@ from streamer.core.context import Grid
 from streamer.core.ctc import CtcState, Token
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames, Labels
+from streamer.core.keywords import Spotted
 from streamer.core.scoring import Scorer
 from streamer.core.utterance import WORD_PAUSE_S
 
@@ -38,12 +39,14 @@ class Decoded:
     """What the frames of a window have brought about.
 
     `settled` tokens are final from now on. `open_tokens` are those behind them as they look now,
-    `upcoming` as they look with the lookahead frames folded in.
+    `upcoming` as they look with the lookahead frames folded in. `spotted`: keywords, if any are
+    listened for.
     """
 
     settled: list[Token]
     open_tokens: list[Token]
     upcoming: list[Token]
+    spotted: Sequence[Spotted] = ()
 
 
 class Decoder(Protocol):

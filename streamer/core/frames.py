@@ -35,7 +35,7 @@ class Frames:
     """The model's answer to a window: for its valid frames, left + chunk + right in that order.
 
     `token_ids` int (T,): the best ids; `log_probs` float32 (T,): their log-probabilities;
-    `all_log_probs` float32 (T, V): those of all labels, where they are searched.
+    `all_log_probs` float32 (T, V): those of all labels, where they are searched or asked for.
     """
 
     token_ids: npt.NDArray[np.integer[Any]]

@@ -47,7 +47,10 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """An utterance's last word on itself; `text` starts with the last committed text."""
+    """An utterance's last word on itself; `text` starts with the last committed text.
+
+    `display` is its written form where one was asked for, `display_words` the words of that.
+    """
 
     utterance: int
     text: str
@@ -56,6 +59,31 @@ class Final:
     end: float
     confidence: float
     reason: Reason
+    display: str | None = None
+    display_words: tuple[Word, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        """What a reader should see: the written form, or else the spoken one."""
+        return self.text if self.display is None else self.display
+
+    @property
+    def shown_words(self) -> tuple[Word, ...]:
+        """The words of `shown`."""
+        return self.words if self.display_words is None else self.display_words
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword:
+    """A phrase that was listened for was said over [start, end) seconds.
+
+    `score`, in (0, 1], is how well its letters fit what was heard; 1: nothing fits better.
+    """
+
+    keyword: str
+    start: float
+    end: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,4 +109,4 @@ class Closed:
     utterances: int
 
 
-Event: TypeAlias = SpeechStart | Partial | Final | Flushed | Gap | Closed
+Event: TypeAlias = SpeechStart | Partial | Final | Keyword | Flushed | Gap | Closed

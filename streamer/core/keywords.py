@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from streamer.core.frames import Labels
 
-DEFAULT_THRESHOLD = 0.5
+DEFAULT_THRESHOLD = 0.3
 MAX_PHRASES, MAX_PHRASE_LENGTH = 100, 64
 
 Floats: TypeAlias = npt.NDArray[np.float64]

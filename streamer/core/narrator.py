@@ -2,18 +2,23 @@
 
 Owns the numbering of utterances and revisions and the promises about events: speech starts once
 per utterance and before its text, a partial says something new, committed text only grows and the
-final begins with it. Must not know: samples, frames, endpoint rules.
+final begins with it; and that no event holds what is masked. Must not know: samples, frames,
+endpoint rules.
 """
 
 from collections.abc import Sequence
 
 from streamer.core.hypothesis import Event, Final, Partial, Reason, SpeechStart, Word
+from streamer.core.text_rules import SPOKEN, TextRules
 
 
 class Narrator:
     """Turns the words of the utterance in progress into events; all times in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: TextRules = SPOKEN) -> None:
+        self._masks = rules.masks
+        self._writer = rules.writer if rules.written else None
+        self._begins_sentence = True  # the utterance in progress; else it was cut for its length
         self.utterances = 0  # finals so far
         self._revision = 0  # of the last partial
         self._speech_started = False  # in this utterance
@@ -37,6 +42,7 @@ class Narrator:
 
     def show(self, committed: Sequence[Word], tail: Sequence[Word], now: float) -> None:
         """The utterance in progress at `now`; a partial if its text is not what was shown last."""
+        committed, tail = self._masks.partial(committed, tail)
         committed_text = self._committed
         if len(committed) != self._committed_words:
             committed_text = _text(committed)
@@ -60,12 +66,19 @@ class Narrator:
         if not words:
             self.show((), (), now)  # takes back what lookahead had promised
             return
+        words = self._masks.final(words)
         start, end = words[0].start, words[-1].end
         self._start_speech(start)
         confidence = sum(word.confidence for word in words) / len(words)
+        display, shown = None, None
+        if self._writer is not None:
+            shown = self._writer(words, begins=self._begins_sentence)
+            display = _text(shown)
+        text = _text(words)
         self._events.append(
-            Final(self.utterances, _text(words), words, start, end, confidence, reason)
+            Final(self.utterances, text, words, start, end, confidence, reason, display, shown)
         )
+        self._begins_sentence = reason != "length"
         self.utterances += 1
         self._speech_started = False
         self._committed = self._tail = ""

@@ -13,7 +13,9 @@ from streamer.core.decoder import BeamSearch
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event
+from streamer.core.keywords import Phrase
 from streamer.core.stream import Stream
+from streamer.core.text_rules import SPOKEN, TextRules
 
 
 class Model(Protocol):
@@ -33,7 +35,10 @@ class Model(Protocol):
 
     @property
     def search(self) -> BeamSearch | None:
-        """How its frames are decoded; None: greedily, and they need no `all_log_probs`."""
+        """How its frames are decoded; None: greedily.
+
+        Then frames need `all_log_probs` for windows only that want them.
+        """
 
     @property
     def slots(self) -> int:
@@ -56,9 +61,17 @@ class Recognizer:
     For a whole recording, `transcribe`. Incrementally: feed `stream`, then call `decode`.
     """
 
-    def __init__(self, model: Model, endpoint: EndpointRules = DEFAULT_RULES) -> None:
+    def __init__(
+        self,
+        model: Model,
+        endpoint: EndpointRules = DEFAULT_RULES,
+        text: TextRules = SPOKEN,
+        keywords: Sequence[Phrase] = (),
+    ) -> None:
         self._model = model
-        self.stream = Stream(model.context, model.grid, model.labels, endpoint, model.search)
+        self.stream = Stream(
+            model.context, model.grid, model.labels, endpoint, model.search, text, keywords
+        )
 
     def transcribe(self, samples: Waveform) -> list[Event]:
         """All events of one recording: float32 (S,) in [-1, 1] at 16 kHz."""

@@ -5,15 +5,19 @@ in, windows come out; frames go in, events come out. Must not know: models, batc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamDecoder, BeamSearch, Decoded, Decoder, GreedyDecoder
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
-from streamer.core.hypothesis import Closed, Event, Flushed, Gap
+from streamer.core.hypothesis import Closed, Event, Flushed, Gap, Keyword
+from streamer.core.keywords import Phrase, Spotted
+from streamer.core.listener import KeywordListener
 from streamer.core.loudness import LoudnessMeter
+from streamer.core.masking import is_number
+from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.core.timeline import Mark, Timeline
 from streamer.core.transcript import Transcript
 from streamer.core.utterance import Utterance
@@ -28,6 +32,7 @@ class _State:
     loudness: LoudnessMeter
     transcript: Transcript
     decoder: Decoder
+    listener: KeywordListener | None  # None: there is nothing to listen for
     in_flight: Window | None = None
     is_finished: bool = False
     is_done: bool = False
@@ -40,6 +45,9 @@ class Stream:
     give `next_window()` to a model and its answer to `accept_frames`; any of these may leave
     events for `take_events`. What is said depends on the samples and on where the flushes and gaps
     lie between them, not on the size of the packets.
+
+    `keywords` are listened for beside the decoding, and change nothing in it. Raises ValueError
+    for one that the labels cannot spell, or that `text` redacts.
     """
 
     def __init__(
@@ -49,6 +57,8 @@ class Stream:
         labels: Labels,
         endpoint: EndpointRules = DEFAULT_RULES,
         search: BeamSearch | None = None,
+        text: TextRules = SPOKEN,
+        keywords: Sequence[Phrase] = (),
     ) -> None:
         self._context = context
         self._grid = grid
@@ -56,14 +66,23 @@ class Stream:
         self._labels = labels
         self._endpoint = endpoint
         self._search = search  # None: greedy
+        self._text = text
+        self._keywords = tuple(keywords)
+        if text.redact_numbers:
+            _check_unredacted(self._keywords)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
         timeline, loudness = Timeline(self._grid), LoudnessMeter(self._grid)
-        transcript = Transcript(self._labels, timeline, Utterance(self._endpoint, loudness))
+        utterance = Utterance(self._endpoint, loudness)
+        transcript = Transcript(self._labels, timeline, utterance, self._text)
         chunker = Chunker(self._context, self._grid)
-        self._state = _State(timeline, chunker, loudness, transcript, self._new_decoder())
+        listener = None
+        if self._keywords:
+            listener = KeywordListener(self._keywords, self._labels, self._grid)
+        decoder = self._new_decoder()
+        self._state = _State(timeline, chunker, loudness, transcript, decoder, listener)
 
     def _new_decoder(self) -> Decoder:
         if self._search is None:
@@ -130,6 +149,8 @@ class Stream:
         state = self._state
         assert state.in_flight is None, ("a window is in flight", state.in_flight.start_sample)
         state.in_flight = state.chunker.next_window()
+        if state.listener is not None:
+            state.in_flight = replace(state.in_flight, wants_all=True)
         return state.in_flight
 
     def accept_frames(self, frames: Frames) -> None:
@@ -142,7 +163,9 @@ class Stream:
         assert window is not None, "no window is in flight"
         ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
         assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
-        return self._state.decoder.decode(frames.part(window.left, ahead), frames.part(ahead, end))
+        chunk, listener = frames.part(window.left, ahead), self._state.listener
+        decoded = self._state.decoder.decode(chunk, frames.part(ahead, end))
+        return decoded if listener is None else replace(decoded, spotted=listener.hear(chunk))
 
     def accept_decoded(self, decoded: Decoded) -> None:
         """The second half of `accept_frames`."""
@@ -153,6 +176,7 @@ class Stream:
         state.loudness.measure()
         chunk_end = window.start_sample + self._grid.samples(window.chunk)
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
+        self._tell_spotted(decoded.spotted)
         state.transcript.settle(decoded.settled)
         state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
@@ -217,6 +241,7 @@ class Stream:
         timeline, transcript, passed = state.timeline, state.transcript, False
         while mark := timeline.passed_mark():
             passed = True
+            self._tell_spotted(state.listener.finish() if state.listener is not None else ())
             transcript.settle(state.decoder.finish())
             timeline.marks.popleft()
             now = mark.at + timeline.lost
@@ -234,3 +259,19 @@ class Stream:
                 state.is_done = True
             timeline.origin = mark.at + timeline.lost
         return passed
+
+    def _tell_spotted(self, spotted: Sequence[Spotted]) -> None:
+        listener, timeline, seconds = self._state.listener, self._state.timeline, self._grid.seconds
+        for each in spotted:
+            assert listener is not None, spotted
+            start, end = timeline.span(each.start_frame, each.end_frame)
+            event = Keyword(listener.text(each), seconds(start), seconds(end), each.score)
+            self._state.transcript.say(event)
+
+
+def _check_unredacted(keywords: Sequence[Phrase]) -> None:
+    for phrase in keywords:
+        if any(is_number(word) for word in phrase.text.split()):
+            raise ValueError(
+                f"expected keywords without numbers, which are redacted: {phrase.text}"
+            )

@@ -10,6 +10,7 @@ from streamer.core.ctc import Token
 from streamer.core.frames import Labels
 from streamer.core.hypothesis import Event, Reason
 from streamer.core.narrator import Narrator
+from streamer.core.text_rules import TextRules
 from streamer.core.timeline import Timeline
 from streamer.core.utterance import Ended, Letter, Utterance
 
@@ -17,12 +18,14 @@ from streamer.core.utterance import Ended, Letter, Utterance
 class Transcript:
     """What a stream has heard, told as events; `timeline` places the tokens."""
 
-    def __init__(self, labels: Labels, timeline: Timeline, utterance: Utterance) -> None:
+    def __init__(
+        self, labels: Labels, timeline: Timeline, utterance: Utterance, text: TextRules
+    ) -> None:
         self.utterance = utterance
         self._labels = labels
         self._timeline = timeline
         self._seconds = timeline.grid.seconds
-        self._narrator = Narrator()
+        self._narrator = Narrator(text)
         self._is_speaking = False
 
     @property

@@ -8,7 +8,7 @@ import shutil
 import unicodedata
 from typing import TextIO
 
-from streamer.messages import Closed, Event, Final, Gap, Partial
+from streamer.messages import Closed, Event, Final, Gap, Keyword, Partial
 
 DIM, RESET, CLEAR_LINE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
@@ -34,8 +34,10 @@ class LiveCaption:
                 self._out.write(f"{CLEAR_LINE}{committed}{DIM}{tail}{RESET}")
                 self._out.flush()
                 self._drawn = True
-            case Final(text=text) if text:
-                self._write_line(_printable(text))
+            case Final() if event.shown:
+                self._write_line(_printable(event.shown))
+            case Keyword(keyword=keyword, end=end):
+                self._write_line(f"[{_printable(keyword)} at {end:.2f} s]")
             case Gap(duration=duration):
                 self._write_line(f"[{duration:.2f} s of audio were lost]")
             case Closed() if self._drawn:

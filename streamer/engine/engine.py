@@ -7,6 +7,7 @@ the model is made of, where audio comes from, where events go.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,10 @@ from typing import Self
 
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
+from streamer.core.keywords import Phrase
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
+from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
 from streamer.engine.step import Result, step
@@ -68,7 +71,14 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, *, max_sessions: int, max_batch: int, max_backlog_s: float = 10.0
+        self,
+        model: Model,
+        *,
+        max_sessions: int,
+        max_batch: int,
+        max_backlog_s: float = 10.0,
+        text: TextRules = SPOKEN,
+        keywords: Sequence[Phrase] = (),
     ) -> None:
         if not 1 <= max_sessions <= model.slots:
             raise ValueError(
@@ -81,6 +91,9 @@ class Engine:
                 f"expected max_backlog_s to hold a window ({latency_s} s), got {max_backlog_s}"
             )
         self._model = model
+        self.text = text  # of the sessions that wish nothing else
+        self._keywords = keywords
+        self._new_stream(DEFAULT_RULES, text, keywords)  # for the ValueError
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._sessions: set[Session] = set()
@@ -118,8 +131,13 @@ class Engine:
         max_events: int = MAX_EVENTS,
         id: str = "",  # noqa: A002 (what it is)
         name: str = "",
+        text: TextRules | None = None,
+        keywords: Sequence[Phrase] | None = None,
     ) -> Session:
         """A new session in a slot of its own; CapacityError if there is none to be had.
+
+        `text` and `keywords` stand for the engine's; ValueError for keywords that the model cannot
+        spell, or that are redacted.
 
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
@@ -128,12 +146,14 @@ class Engine:
             raise CapacityError(self._refusal)
         if not self._free_slots:
             raise CapacityError(f"all {self._max_sessions} sessions are taken")
-        model = self._model
-        rules = endpoint or DEFAULT_RULES
-        stream = Stream(model.context, model.grid, model.labels, rules, model.search)
+        stream = self._new_stream(
+            endpoint or DEFAULT_RULES,
+            self.text if text is None else text,
+            self._keywords if keywords is None else keywords,
+        )
         slot = self._free_slots.pop()
         self._slots_to_reset.append(slot)
-        chunk_samples = model.grid.samples(model.context.chunk)
+        chunk_samples = self._model.grid.samples(self._model.context.chunk)
         session = Session(
             self,
             stream,
@@ -151,6 +171,12 @@ class Engine:
             else:
                 watcher.put_nowait(Opened(id, name, session.add_outbox()))
         return session
+
+    def _new_stream(
+        self, rules: EndpointRules, text: TextRules, keywords: Sequence[Phrase]
+    ) -> Stream:
+        model = self._model
+        return Stream(model.context, model.grid, model.labels, rules, model.search, text, keywords)
 
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""

@@ -144,7 +144,7 @@ class ModelRunner:
 
     @torch.inference_mode()
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
-        """The best id of every valid frame of each window, and all log-probs if they are searched.
+        """The best id of every valid frame of each window, and all log-probs where they are needed.
 
         See ``core.recognizer.Model.run``.
         """
@@ -164,7 +164,8 @@ class ModelRunner:
             )
         best_BU, ids_BU = log_probs_BUV.max(dim=-1)
         best, ids = best_BU.cpu().numpy(), ids_BU.cpu().numpy()
-        every = log_probs_BUV.cpu().numpy() if self.search is not None else None
+        needs_all = self.search is not None or any(window.wants_all for window in windows)
+        every = log_probs_BUV.cpu().numpy() if needs_all else None
         valid = [window.left + window.chunk + window.right for window in windows]
         return [
             Frames(

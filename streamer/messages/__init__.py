@@ -5,7 +5,17 @@ no session: binary frames, limits of rate and order ("start comes first") belong
 The events of the recognizer are server messages as they are; this package re-exports them.
 """
 
-from streamer.core.hypothesis import Closed, Event, Final, Flushed, Gap, Partial, SpeechStart, Word
+from streamer.core.hypothesis import (
+    Closed,
+    Event,
+    Final,
+    Flushed,
+    Gap,
+    Keyword,
+    Partial,
+    SpeechStart,
+    Word,
+)
 from streamer.messages.checks import MessageError
 from streamer.messages.client import (
     AudioFormat,
@@ -25,7 +35,7 @@ from streamer.messages.server import Ack, Error, Limits, Ready, Resumed, ServerM
 # fmt: off
 __all__ = [
     "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Confirm", "Encoding",
-    "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Limits",
+    "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Keyword", "Limits",
     "MessageError", "Partial", "Ready", "Resume", "Resumed", "ServerMessage", "SpeechStart",
     "Start", "Stop", "Word", "decode_client", "decode_numbered", "decode_server", "encode",
 ]

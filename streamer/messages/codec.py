@@ -29,7 +29,8 @@ def encode(
     """
     body = {"type": _NAMES[type(message)], **_plain(message)}
     if not words:
-        body.pop("words", None)
+        for name in ("words", "display_words"):
+            body.pop(name, None)
     if seq is not None:
         body["seq"] = seq
     return json.dumps(body, separators=(",", ":"), allow_nan=False)

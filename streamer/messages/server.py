@@ -6,7 +6,7 @@ Owns their names and types. Must not know: JSON, sessions.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamer.core.hypothesis import Closed, Final, Flushed, Gap, Partial, SpeechStart
+from streamer.core.hypothesis import Closed, Final, Flushed, Gap, Keyword, Partial, SpeechStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,17 @@ class Error:
 
 # The recognizer's events are messages as they are.
 ServerMessage = (
-    Ready | Resumed | Ack | Error | SpeechStart | Partial | Final | Flushed | Gap | Closed
+    Ready
+    | Resumed
+    | Ack
+    | Error
+    | SpeechStart
+    | Partial
+    | Final
+    | Keyword
+    | Flushed
+    | Gap
+    | Closed
 )
 
 SERVER: Mapping[str, type] = {
@@ -70,6 +80,7 @@ SERVER: Mapping[str, type] = {
     "speech_start": SpeechStart,
     "partial": Partial,
     "final": Final,
+    "keyword": Keyword,
     "flushed": Flushed,
     "gap": Gap,
     "ack": Ack,
