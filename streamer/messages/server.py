@@ -61,17 +61,7 @@ class Error:
 
 # The recognizer's events are messages as they are.
 ServerMessage = (
-    Ready
-    | Resumed
-    | Ack
-    | Error
-    | SpeechStart
-    | Partial
-    | Final
-    | Keyword
-    | Flushed
-    | Gap
-    | Closed
+    Ready | Resumed | Ack | Error | SpeechStart | Partial | Final | Keyword | Flushed | Gap | Closed
 )
 
 SERVER: Mapping[str, type] = {
