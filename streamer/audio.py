@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
+FLOATS = "pcm_f32le"  # the one encoding whose samples can be anything
 
 
 class Resampler:
@@ -90,12 +91,18 @@ class PcmDecoder:
         whole = len(data) - len(data) % bytes_per_sample(self._audio)
         self._carry = data[whole:]
         samples = _decoded(data[:whole], self._audio.encoding)
+        if self._audio.encoding != FLOATS:  # integers are finite and in range as they are
+            return self._resampled(mix(samples.reshape(-1, self._audio.channels)))
         finite = np.isfinite(samples)
         if not finite.all():
             self.replaced += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
-        mono = mix(samples.reshape(-1, self._audio.channels))
-        return clipped(self._resampler.accept(clipped(mono)))
+        return self._resampled(clipped(mix(samples.reshape(-1, self._audio.channels))))
+
+    def _resampled(self, mono: Samples) -> Samples:
+        if self._audio.sample_rate == SAMPLE_RATE:
+            return mono
+        return clipped(self._resampler.accept(mono))
 
     def finish(self) -> Samples:
         """Give what the resampler held back; nothing may be accepted afterwards."""
