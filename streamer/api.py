@@ -40,11 +40,12 @@ from streamer.assembly import (
     build_model,
     build_runner,
     build_search,
+    decoding_options,
     geometry,
     load_acoustic,
 )
 from streamer.audio import Samples
-from streamer.config import Config, EndpointRules
+from streamer.config import Config, DecodingOptions, EndpointRules
 from streamer.core.hypothesis import Event, Final
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file
@@ -55,8 +56,8 @@ from streamer.wording import Wording, build_wording
 
 # fmt: off
 __all__ = [
-    "build_engine", "build_model", "build_runner", "build_search", "geometry", "listen",
-    "load_acoustic", "open_engine", "recognize", "transcribe",
+    "build_engine", "build_model", "build_runner", "build_search", "decoding_options", "geometry",
+    "listen", "load_acoustic", "open_engine", "recognize", "transcribe",
 ]
 # fmt: on
 
@@ -86,7 +87,8 @@ def _check_no_loop() -> None:
 async def _finals(
     model: Model, config: Config, wording: Wording, file: audio_file.AudioFile
 ) -> list[Final]:
-    async with build_engine(model, config.engine, wording) as engine:
+    options = decoding_options(model, config.model)
+    async with build_engine(model, config.engine, wording, options) as engine:
         events = recognize(engine, audio_file.stream(file), config.endpoint)
         return [event async for event in events if isinstance(event, Final)]
 
@@ -99,28 +101,36 @@ async def open_engine(config: Config = Config()) -> AsyncIterator[Engine]:  # no
     """
     wording = build_wording(config.text, config.keywords)
     model = await asyncio.to_thread(build_model, config.model, config.engine.max_sessions)
-    async with build_engine(model, config.engine, wording) as engine:
+    options = decoding_options(model, config.model)
+    async with build_engine(model, config.engine, wording, options) as engine:
         yield engine
 
 
 def recognize(
-    engine: Engine, source: AsyncIterable[Samples], endpoint: EndpointRules | None = None
+    engine: Engine,
+    source: AsyncIterable[Samples],
+    endpoint: EndpointRules | None = None,
+    options: DecodingOptions | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Recognise one source of float32 (S,) samples in [-1, 1] at 16 kHz; give events as they come.
 
-    The last one is `Closed`. Raises CapacityError when the engine is full, SessionError when the
-    engine fails, and whatever the source raises, behind all events of what it gave before.
+    The last one is `Closed`. `endpoint` and `options` None are the engine's own; options that its
+    model cannot have are ignored. Raises CapacityError when the engine is full, SessionError when
+    the engine fails, and whatever the source raises, behind all events of what it gave before.
     """
 
     async def feed(session: Session) -> None:
         async for samples in source:
             await session.send(samples)
 
-    return _conversation(engine, endpoint, feed)
+    return _conversation(engine, endpoint, options, feed)
 
 
 def listen(
-    engine: Engine, microphone: Microphone, endpoint: EndpointRules | None = None
+    engine: Engine,
+    microphone: Microphone,
+    endpoint: EndpointRules | None = None,
+    options: DecodingOptions | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Recognise an open microphone until `microphone.finish()`; lost audio comes as `Gap`.
 
@@ -133,11 +143,14 @@ def listen(
                 session.report_gap(block.lost_samples)
             await session.send(block.samples)
 
-    return _conversation(engine, endpoint, feed)
+    return _conversation(engine, endpoint, options, feed)
 
 
 async def _conversation(
-    engine: Engine, endpoint: EndpointRules | None, feed: Callable[[Session], Awaitable[None]]
+    engine: Engine,
+    endpoint: EndpointRules | None,
+    options: DecodingOptions | None,
+    feed: Callable[[Session], Awaitable[None]],
 ) -> AsyncGenerator[Event, None]:
     """One session: `feed` fills it in a task of its own, its events are given meanwhile."""
 
@@ -149,7 +162,7 @@ async def _conversation(
             raise
         await session.finish()
 
-    async with engine.open_session(endpoint) as session:
+    async with engine.open_session(endpoint, options) as session:
         filling = asyncio.create_task(fill(session), name=f"feed slot {session.slot}")
         try:
             async for event in session:

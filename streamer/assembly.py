@@ -4,7 +4,6 @@ Imports neither an edge nor any package beside torch, numpy and safetensors, so 
 be built where nothing else is installed. Must not know: where audio comes from, the command line.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,8 @@ from models import checkpoint
 from models.acoustic import AcousticModel
 from streamer.config import MODEL_LM, NO_LM, ConfigError, EngineConfig, ModelConfig
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import BeamSearch
+from streamer.core.decoder import BeamSearch, supported
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.scoring import NoScorer, Scorer
 from streamer.engine.engine import Engine
@@ -27,8 +27,16 @@ DEFAULT_BEAM = 25
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
 
 
-def build_engine(model: Model, config: EngineConfig, wording: Wording = PLAIN) -> Engine:
-    """An engine, not yet entered, with as many sessions as asked for and the model has slots."""
+def build_engine(
+    model: Model,
+    config: EngineConfig,
+    wording: Wording = PLAIN,
+    options: DecodingOptions = DEFAULT_OPTIONS,
+) -> Engine:
+    """An engine, not yet entered, with as many sessions as asked for and the model has slots.
+
+    Its sessions are decoded by `options` (see `decoding_options`) where they ask for nothing else.
+    """
     try:
         return Engine(
             model,
@@ -37,6 +45,7 @@ def build_engine(model: Model, config: EngineConfig, wording: Wording = PLAIN) -
             max_backlog_s=config.max_backlog_s,
             text=wording.text,
             keywords=wording.keywords,
+            options=options,
         )
     except ValueError as error:
         raise ConfigError(f"engine: {error}") from error
@@ -95,11 +104,25 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
     except (checkpoint.CheckpointError, LanguageModelError) as error:
         raise ConfigError(f"--lm {config.lm}: {error}") from error
 
-    def biased(hotwords: Sequence[str]) -> Scorer:
-        return Hotwords(scorer, hotwords, config.hotword_weight) if hotwords else scorer
+    def asked(options: DecodingOptions) -> Scorer:
+        inner = scorer
+        if isinstance(inner, LanguageModel):
+            inner = inner.weighed(options.lm_alpha, options.lm_beta)
+        if not options.hotwords:
+            return inner
+        return Hotwords(inner, options.hotwords, config.hotword_weight)
 
     takes_hotwords = find_spec("pyctcdecode") is not None
-    return BeamSearch(config.beam or DEFAULT_BEAM, biased, takes_hotwords)
+    has_lm = isinstance(scorer, LanguageModel)
+    return BeamSearch(config.beam or DEFAULT_BEAM, asked, takes_hotwords, has_lm)
+
+
+def decoding_options(model: Model, config: ModelConfig) -> DecodingOptions:
+    """What `config` asks of the decoding of every stream; ConfigError for what cannot be had."""
+    options = DecodingOptions(n_best=config.n_best, stability=config.stability)
+    if supported(model.search, options)[1]:
+        raise ConfigError("--n-best: greedy decoding has one hypothesis; add --lm or --beam")
+    return options
 
 
 @lru_cache(1)

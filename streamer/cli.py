@@ -145,10 +145,11 @@ async def _serve_until_told(settings: config.Config) -> int:
     serving.check(settings)
     wording = build_wording(settings.text, settings.keywords)
     model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
+    options = api.decoding_options(model, settings.model)
     latency_ms = round(model.context.latency_s(model.grid) * 1000)
     about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
     with on_signals(told.set):
-        async with api.build_engine(model, settings.engine, wording) as engine:
+        async with api.build_engine(model, settings.engine, wording, options) as engine:
             await serving.serve(engine, settings, about, told)
     return 0
 

@@ -18,12 +18,14 @@ from streamer import schema
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
 from streamer.core.keywords import DEFAULT_THRESHOLD
+from streamer.core.options import MAX_N_BEST, DecodingOptions, Stability
 from streamer.schema import ConfigError, check_range, from_mapping, setting
 
 __all__ = [
     "SAMPLE_RATE",
     "Config",
     "ConfigError",
+    "DecodingOptions",
     "EndpointRules",
     "EngineConfig",
     "KeywordConfig",
@@ -62,6 +64,8 @@ class ModelConfig:
     lm_beta: float = setting(1.0, "what every word scores beside it")
     beam: int = setting(0, "beams of the search; 0: 25 with a language model, greedy without")
     hotword_weight: float = setting(10.0, "what a word scores that a client expects, with beams")
+    n_best: int = setting(1, "hypotheses that a final tells, with beams")
+    stability: Stability = setting("low", "low: partials show all; high: nothing that may change")
 
     def __post_init__(self) -> None:
         check_range("left_context_s", self.left_context_s, 0.0, 60.0)
@@ -69,6 +73,7 @@ class ModelConfig:
         check_range("lm_beta", self.lm_beta, -10.0, 10.0)
         check_range("beam", self.beam, 0, 500)
         check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
+        check_range("n_best", self.n_best, 1, MAX_N_BEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Owns what is known of pyctcdecode and KenLM: their scores are used as they are. 
 frames, beams, streams.
 """
 
+import copy
 import gzip
 import importlib
 import tempfile
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from streamer.core.options import Hotword
 from streamer.core.scoring import Scorer
 
 KNOWN_PARTS = 1 << 16  # words begun whose scores are remembered
@@ -97,8 +99,18 @@ class LanguageModel:
             ngrams.model, ngrams.words or None, alpha=alpha, beta=beta
         )
         self._ngrams, self._new_state = ngrams.model, _imported("kenlm").State
-        self._end_weight: float = alpha * scores.LOG_BASE_CHANGE_FACTOR
+        self._to_natural: float = scores.LOG_BASE_CHANGE_FACTOR
         self.part = lru_cache(KNOWN_PARTS)(self._part)
+
+    def weighed(self, alpha: float | None, beta: float | None) -> Self:
+        """The same model with other weights (None: its own); its states fit both."""
+        if (alpha, beta) == (None, None):
+            return self
+        other = copy.copy(self)
+        other._model = copy.copy(self._model)
+        other._model.alpha = self._model.alpha if alpha is None else alpha
+        other._model.beta = self._model.beta if beta is None else beta
+        return other
 
     def start(self) -> Any:
         """KenLM's beginning of a sentence."""
@@ -112,7 +124,7 @@ class LanguageModel:
     def end(self, state: Any) -> float:
         """The score of a sentence that ends at `state`."""
         score: float = self._ngrams.BaseScore(state, "</s>", self._new_state())
-        return self._end_weight * score
+        return float(self._model.alpha) * self._to_natural * score
 
     def _part(self, part: str) -> float:
         return float(self._model.score_partial_token(part))
@@ -123,26 +135,37 @@ class Hotwords:
 
     Args:
         scorer: what everything else is scored by.
-        phrases: each word of each of them scores `weight` more.
-        weight: a natural logarithm; pyctcdecode's default is 10.
+        hotwords: each word of each of them scores its weight more; of several weights of one
+            word the greatest counts.
+        weight: of those that name none, a natural logarithm; pyctcdecode's default is 10.
 
     Raises:
         LanguageModelError: the extra is not installed.
     """
 
-    def __init__(self, scorer: Scorer, phrases: Sequence[str], weight: float) -> None:
-        scores = _imported("pyctcdecode.language_model")
-        self._hot = scores.HotwordScorer.build_scorer(phrases, weight=weight)
+    def __init__(self, scorer: Scorer, hotwords: Sequence[Hotword], weight: float) -> None:
+        build = _imported("pyctcdecode.language_model").HotwordScorer.build_scorer
+        weights: dict[str, float] = {}
+        for each in hotwords:
+            own = weight if each.weight is None else each.weight
+            for word in each.text.split():
+                weights[word] = max(own, weights.get(word, own))
+        self._hot = [
+            build([word for word in weights if weights[word] == level], weight=level)
+            for level in sorted(set(weights.values()), reverse=True)
+        ]
         self._scorer = scorer
         self.start, self.end = scorer.start, scorer.end
         self.part = lru_cache(KNOWN_PARTS)(self._part)
 
     def word(self, state: Any, word: str) -> tuple[float, Any]:
-        """The other scorer's score, and `weight` more for a hotword."""
+        """The other scorer's score, and its weight more for a hotword."""
         score, after = self._scorer.word(state, word)
-        return score + float(self._hot.score(word)), after
+        return score + sum(float(hot.score(word)) for hot in self._hot), after
 
     def _part(self, part: str) -> float:
-        if part in self._hot:
-            return float(self._hot.score_partial_token(part))
+        """As the hotword of the greatest weight that begins so, or as the other scorer has it."""
+        for hot in self._hot:
+            if part in hot:
+                return float(hot.score_partial_token(part))
         return self._scorer.part(part)

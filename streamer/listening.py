@@ -22,9 +22,10 @@ async def listen(settings: Config, device: str | None) -> int:
 
     wording = build_wording(settings.text, settings.keywords)
     model = await asyncio.to_thread(api.build_model, settings.model)
+    options = api.decoding_options(model, settings.model)
     caption = LiveCaption(sys.stdout)
     async with (
-        api.build_engine(model, settings.engine, wording) as engine,
+        api.build_engine(model, settings.engine, wording, options) as engine,
         microphone.Microphone(chosen) as heard,
     ):
         with on_signals(heard.finish):

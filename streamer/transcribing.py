@@ -26,6 +26,7 @@ async def transcribe(
     from streamer import api  # loads torch
 
     wording = build_wording(settings.text, settings.keywords)
+    options = api.decoding_options(model, settings.model)
     show = _printer(form, live=realtime)
     with _progress(file, realtime) as progress:
 
@@ -35,7 +36,7 @@ async def transcribe(
                 yield block
 
         async with (
-            api.build_engine(model, settings.engine, wording) as engine,
+            api.build_engine(model, settings.engine, wording, options) as engine,
             aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
         ):
             async for event in events:

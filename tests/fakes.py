@@ -14,6 +14,7 @@ from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames, Labels
+from streamer.core.options import DecodingOptions
 from streamer.core.scoring import NoScorer
 
 SCALE = 64
@@ -92,7 +93,7 @@ class FakeModel:
         assert all(0 <= slot < self.slots for slot in slots), slots
 
 
-def no_scorer(_: Sequence[str]) -> NoScorer:
+def no_scorer(_: DecodingOptions) -> NoScorer:
     return NoScorer()
 
 
@@ -114,3 +115,7 @@ class SearchedModel(FakeModel):
 
     def read(self, window: Window) -> Frames:
         return self.of_all_labels(super().read(window), self.doubt)
+
+    def read_all(self, samples: Waveform) -> Frames:
+        """The frames of all samples, which begin on the grid."""
+        return self.of_all_labels(read_frames(samples, self.grid.hop_samples), self.doubt)

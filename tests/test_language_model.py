@@ -10,6 +10,7 @@ import pytest
 
 from models.training import ngram
 from streamer.core.beam import BeamRules, BeamState, Search, fold, n_best
+from streamer.core.options import Hotword
 from streamer.core.scoring import NoScorer
 from streamer.language_model import Hotwords, LanguageModel, LanguageModelError, load_ngrams
 
@@ -91,7 +92,7 @@ def test_the_n_best_are_those_of_pyctcdecode(ngrams, language_model, hotwords, s
         theirs = language_model(ngrams.model, ngrams.words, alpha=ALPHA, beta=BETA)
         scorer = LanguageModel(ngrams, alpha=ALPHA, beta=BETA)
     if hotwords:
-        scorer = Hotwords(scorer, hotwords, WEIGHT)
+        scorer = Hotwords(scorer, [Hotword(each) for each in hotwords], WEIGHT)
     decoder = pyctcdecode.BeamSearchDecoderCTC(pyctcdecode.Alphabet.build_alphabet(LABELS), theirs)
     first = start + 100 * [None, SoundEnd, pyctcdecode.LanguageModel].index(language_model)
     for seed in range(first + 1000 * len(hotwords), first + 1000 * len(hotwords) + 20):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer import messages as m
+from streamer.core import options
 from streamer.messages import client as limits
 
 short = st.text(max_size=20)
@@ -19,19 +20,31 @@ words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(t
 silence = st.none() | st.integers(limits.MIN_SILENCE_MS, limits.MAX_SILENCE_MS)
 length = st.none() | st.integers(limits.MIN_UTTERANCE_MS, limits.MAX_UTTERANCE_MS)
 patches = st.builds(m.EndpointPatch, silence, silence, silence, length)
-hotwords = st.lists(st.text(min_size=1, max_size=limits.MAX_HOTWORD_LENGTH), max_size=3).map(tuple)
+phrases = st.text(min_size=1, max_size=options.MAX_HOTWORD_LENGTH).filter(str.split)
+thousandths = st.integers(0, 10_000).map(lambda n: n / 1000)
+weighed = st.builds(m.Hotword, phrases, st.none() | thousandths)
+hotwords = st.lists(phrases | weighed, max_size=3).map(tuple)
+decoding = st.builds(
+    m.DecodingPatch,
+    st.none() | st.integers(1, options.MAX_BEAM),
+    st.none() | thousandths,
+    st.none() | thousandths,
+    st.none() | st.integers(1, options.MAX_N_BEST),
+    st.none() | st.sampled_from(["low", "medium", "high"]),
+)
 encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 formats = st.builds(m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8))
 client_messages = st.one_of(
-    st.builds(m.Start, formats, st.booleans(), st.booleans(), hotwords, patches),
+    st.builds(m.Start, formats, st.booleans(), st.booleans(), hotwords, patches, decoding),
     st.builds(m.Flush, short),
-    st.builds(m.Configure, st.none() | hotwords, patches),
+    st.builds(m.Configure, st.none() | hotwords, patches, decoding),
     st.just(m.Stop()),
 )
 reasons = st.sampled_from(["endpoint", "flush", "length", "end"])
 server_messages = st.one_of(
     st.builds(m.Ready, short, short, count, count, st.builds(m.Limits, count, count, count)),
     st.builds(m.Ack, count),
+    st.builds(m.Configured, count),
     st.builds(m.Error, short, short, st.booleans(), st.none() | ms),
     st.builds(m.SpeechStart, ms),
     st.builds(m.Partial, count, count, short, short, words, ms, ms),
@@ -63,7 +76,9 @@ json_values = st.recursive(
 
 @given(
     st.sampled_from(["start", "flush", "configure", "stop"]),
-    st.dictionaries(st.sampled_from(["audio", "id", "words", "hotwords", "endpoint"]), json_values),
+    st.dictionaries(
+        st.sampled_from(["audio", "id", "words", "hotwords", "endpoint", "decoding"]), json_values
+    ),
 )
 def test_any_values_give_a_message_or_a_message_error(kind: str, body: dict[str, object]) -> None:
     with contextlib.suppress(m.MessageError):
@@ -109,6 +124,20 @@ def test_every_key_is_optional_unknown_ones_are_ignored_and_null_is_absent() -> 
         ('{"type":"start","partials":1}', ["partials", "true or false"]),
         ('{"type":"start","hotwords":"ada"}', ["hotwords", "a list"]),
         ('{"type":"start","hotwords":[""]}', ["hotwords", "1 to 64"]),
+        ('{"type":"start","hotwords":["' + "x" * 999 + '"]}', ["hotwords", "1 to 64"]),
+        ('{"type":"start","hotwords":[{"text":"a","weight":101}]}', ["weight", "0 to 100"]),
+        ('{"type":"start","hotwords":[{"weight":1}]}', ["text", "missing"]),
+        (
+            '{"type":"start","hotwords":' + json.dumps(["a"] * 101) + "}",
+            ["at most 100"],
+        ),
+        ('{"type":"start","decoding":{"beam":0}}', ["beam", "1 to 100"]),
+        ('{"type":"start","decoding":{"beam":2.5}}', ["beam", "a whole number"]),
+        ('{"type":"start","decoding":{"lm_alpha":-1}}', ["lm_alpha", "0 to 10"]),
+        ('{"type":"start","decoding":{"lm_beta":1e999}}', ["lm_beta", "-10 to 10"]),
+        ('{"type":"start","decoding":{"lm_beta":1' + "0" * 400 + "}}", ["lm_beta", "a number"]),
+        ('{"type":"start","decoding":{"n_best":21}}', ["n_best", "1 to 20"]),
+        ('{"type":"start","decoding":{"stability":"rock"}}', ["stability", "low, medium, high"]),
         ('{"type":"start","endpoint":{"silence_ms":5}}', ["silence_ms", "100"]),
         ('{"type":"start","endpoint":{"silence_ms":1e400}}', ["silence_ms"]),
         ('{"type":"start","endpoint":{"blank_ms":5}}', ["blank_ms", "100"]),
@@ -138,6 +167,7 @@ def test_a_bad_start_is_fatal_and_says_why(text: str, words: list[str]) -> None:
         ('{"type":"flush","id":7}', "bad_request"),
         ('{"type":"flush","id":"' + "x" * 129 + '"}', "bad_request"),
         ('{"type":"configure","hotwords":{}}', "bad_request"),
+        ('{"type":"configure","decoding":{"beam":1000}}', "bad_request"),
     ],
 )
 def test_other_mistakes_leave_the_session_alive(text: str, code: str) -> None:

@@ -135,14 +135,17 @@ def n_best(state: BeamState, search: Search, *, ends: bool = True) -> list[Candi
     return [each for each in scored[: search.rules.width] if each.score >= floor]
 
 
-def rescored(state: BeamState, scorer: Scorer) -> BeamState:
-    """The same beams for another scorer of the same states: it judges what is said from now on."""
+def resumed(state: BeamState, search: Search) -> BeamState:
+    """The same beams under other settings: they judge what is said from now on.
+
+    The scorer must be one of the same states.
+    """
     beams = []
     for logit, _, text, part, last, history, words, tokens in state.beams:
         history = History(history.score, history.state)
-        bias = history.score + (scorer.part(part) if part else 0.0)
+        bias = history.score + (search.scorer.part(part) if part else 0.0)
         beams.append((logit, bias, text, part, last, history, words, tokens))
-    return replace(state, beams=beams)
+    return replace(state, beams=beams, due=_due(beams, state, search.rules))
 
 
 # --- settling -------------------------------------------------------------------------------------

@@ -4,16 +4,18 @@ Owns what a stream remembers between two chunks of frames. Must not know: sample
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from streamer.core import beam, ctc
+from streamer.core.alignment import LogProbs
 from streamer.core.beam import BeamRules, BeamState, Search
 from streamer.core.context import Grid
 from streamer.core.ctc import CtcState, Token
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.keywords import Spotted
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.scoring import Scorer
 from streamer.core.utterance import WORD_PAUSE_S
 
@@ -24,14 +26,40 @@ MAX_TAIL_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class BeamSearch:
-    """Decoding by beam search: `width` beams; `scorer` makes a stream's scorer for its hotwords.
+    """Decoding by beam search: `width` beams where a stream asks for no other number.
 
-    `takes_hotwords`: whether `scorer` takes any.
+    `scorer` makes a stream's scorer for the weights and hotwords that it asks for; the states of
+    all these scorers are interchangeable. `takes_hotwords`, `has_lm`: whether hotwords and the
+    weights of a language model mean anything to it.
     """
 
     width: int
-    scorer: Callable[[Sequence[str]], Scorer]
+    scorer: Callable[[DecodingOptions], Scorer]
     takes_hotwords: bool
+    has_lm: bool = False
+
+
+def supported(
+    search: BeamSearch | None, options: DecodingOptions
+) -> tuple[DecodingOptions, list[str]]:
+    """What of `options` this way of decoding can do, and the names of those that it cannot."""
+    lacking = [] if search is not None else ["beam", "n_best"]
+    if search is None or not search.has_lm:
+        lacking += ["lm_alpha", "lm_beta"]
+    if search is None or not search.takes_hotwords:
+        lacking.append("hotwords")
+    default = {name: getattr(DEFAULT_OPTIONS, name) for name in lacking}
+    refused = [name for name in lacking if getattr(options, name) != default[name]]
+    return replace(options, **default), refused
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Other settings from the frame `frame` on."""
+
+    frame: int
+    endpoint: EndpointRules
+    options: DecodingOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +80,14 @@ class Decoded:
 class Decoder(Protocol):
     """Frames in, tokens out; frames are counted from the beginning or the last `finish`."""
 
-    def decode(self, chunk: Frames, lookahead: Frames) -> Decoded:
-        """Fold the frames of a chunk in, and those behind it into a throw-away copy."""
+    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
+        """Fold the frames of a chunk in, and those behind it into a throw-away copy.
+
+        `changes` are due within the chunk, in order, and count its frames.
+        """
 
     def finish(self) -> list[Token]:
         """The open tokens, settled; the next frame begins anew as frame 0."""
-
-    def configure(self, endpoint: EndpointRules) -> None:
-        """Endpoint rules for the frames to come."""
 
 
 class GreedyDecoder:
@@ -69,8 +97,8 @@ class GreedyDecoder:
         self._blanks = labels.silent | {labels.blank}
         self._state = CtcState()
 
-    def decode(self, chunk: Frames, lookahead: Frames) -> Decoded:
-        """See `Decoder`."""
+    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
+        """See `Decoder`; no setting changes anything."""
         self._state, settled = ctc.fold(self._state, chunk.token_ids, chunk.log_probs, self._blanks)
         copy, upcoming = ctc.fold(
             self._state, lookahead.token_ids, lookahead.log_probs, self._blanks
@@ -89,83 +117,87 @@ class GreedyDecoder:
         tokens, self._state = self._open_tokens(), CtcState()
         return tokens
 
-    def configure(self, endpoint: EndpointRules) -> None:
-        """No effect: no rule of greedy decoding depends on it."""
-
 
 class BeamDecoder:
     """Prefix beam search; a word is settled when all live beams share it, or by `BeamRules`.
-
-    `configure` and `bias` may be called while another thread is in `decode`: they take effect with
-    the next frames.
 
     Raises:
         ValueError: the labels have no delimiter between words.
     """
 
     def __init__(
-        self, search: BeamSearch, labels: Labels, grid: Grid, endpoint: EndpointRules
+        self,
+        search: BeamSearch,
+        labels: Labels,
+        grid: Grid,
+        endpoint: EndpointRules,
+        options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
         if labels.delimiter is None:
             raise ValueError("expected labels with a word delimiter, got labels without one")
         self._labels, self._grid, self._kind = labels, grid, search
         self._delimiter = labels.delimiter
         self._blanks = labels.silent | {labels.blank}
-        self._endpoint = endpoint
-        self._scorer = self._scored_by = search.scorer(())
-        self._search = self._new_search()
-        self._state = BeamState.start(self._scorer)
+        self._scored = _scored(options)
+        self._search = self._new_search(endpoint, options, self._new_scorer(options))
+        self._state = BeamState.start(self._search.scorer)
 
-    def _new_search(self) -> Search:
+    def _new_scorer(self, options: DecodingOptions) -> Scorer:
+        """For hotwords in the case that the labels have."""
+        tokens = enumerate(self._labels.tokens)
+        letters = "".join(text for id_, text in tokens if id_ not in self._blanks)
+        case = str.lower if letters.islower() else str.upper if letters.isupper() else str
+        hotwords = tuple(replace(each, text=case(each.text)) for each in options.hotwords)
+        return self._kind.scorer(replace(options, hotwords=hotwords))
+
+    def _new_search(
+        self, endpoint: EndpointRules, options: DecodingOptions, scorer: Scorer
+    ) -> Search:
         def frames(seconds: float) -> int:
             return self._grid.covering_frames(self._grid.samples_in(seconds))
 
         rules = BeamRules(
-            self._kind.width,
-            pause_frames=frames(min(WORD_PAUSE_S, self._endpoint.silence_s)),
-            sentence_frames=frames(self._endpoint.silence_s),
+            options.beam or self._kind.width,
+            pause_frames=frames(min(WORD_PAUSE_S, endpoint.silence_s)),
+            sentence_frames=frames(endpoint.silence_s),
             max_words=MAX_TAIL_WORDS,
             max_frames=frames(MAX_TAIL_S),
         )
-        tokens = self._labels.tokens
-        return Search(tokens, self._blanks, self._delimiter, self._scorer, rules)
+        return Search(self._labels.tokens, self._blanks, self._delimiter, scorer, rules)
 
-    def configure(self, endpoint: EndpointRules) -> None:
-        """See `Decoder`."""
-        self._endpoint = endpoint
-        self._search = self._new_search()
-
-    def bias(self, hotwords: Sequence[str]) -> None:
-        """Expect these words from now on, and no others; in the case that the labels have."""
-        tokens = enumerate(self._labels.tokens)
-        letters = "".join(text for id_, text in tokens if id_ not in self._blanks)
-        if letters.islower():
-            hotwords = [word.lower() for word in hotwords]
-        elif letters.isupper():
-            hotwords = [word.upper() for word in hotwords]
-        self._scorer = self._kind.scorer(hotwords)
-        self._search = self._new_search()
-
-    def decode(self, chunk: Frames, lookahead: Frames) -> Decoded:
-        """See `Decoder`."""
+    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
+        """See `Decoder`; the lookahead is judged as the end of the chunk is."""
         assert chunk.all_log_probs is not None and lookahead.all_log_probs is not None  # noqa: PT018
-        search = self._search
-        state, settled = beam.fold(self._judged(search), chunk.all_log_probs, search)
-        open_tokens = beam.open_tokens(state, search)
+        settled: list[Token] = []
+        begin = 0
+        for change in changes:
+            settled += self._fold(chunk.all_log_probs[begin : change.frame])
+            self._apply(change)
+            begin = change.frame
+        settled += self._fold(chunk.all_log_probs[begin:])
+        search, state = self._search, self._state
         copy, ahead = beam.fold(state, lookahead.all_log_probs, search)
-        self._state = state
         upcoming = ahead + beam.open_tokens(copy, search)
-        return Decoded(settled, open_tokens, upcoming)
+        return Decoded(settled, beam.open_tokens(state, search), upcoming)
+
+    def _fold(self, log_probs_TV: LogProbs) -> list[Token]:
+        self._state, settled = beam.fold(self._state, log_probs_TV, self._search)
+        return settled
+
+    def _apply(self, change: Change) -> None:
+        scorer = self._search.scorer
+        if _scored(change.options) != self._scored:
+            self._scored = _scored(change.options)
+            scorer = self._new_scorer(change.options)
+        self._search = self._new_search(change.endpoint, change.options, scorer)
+        self._state = beam.resumed(self._state, self._search)
 
     def finish(self) -> list[Token]:
         """See `Decoder`."""
-        search = self._search
-        self._state, tokens = beam.finish(self._judged(search), search)
+        self._state, tokens = beam.finish(self._state, self._search)
         return tokens
 
-    def _judged(self, search: Search) -> BeamState:
-        """The state, for the scorer in force."""
-        if self._scored_by is search.scorer:
-            return self._state
-        self._scored_by = search.scorer
-        return beam.rescored(self._state, search.scorer)
+
+def _scored(options: DecodingOptions) -> tuple[object, ...]:
+    """What a scorer depends on."""
+    return options.lm_alpha, options.lm_beta, options.hotwords

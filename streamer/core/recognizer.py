@@ -14,6 +14,7 @@ from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event
 from streamer.core.keywords import Phrase
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
 
@@ -67,11 +68,11 @@ class Recognizer:
         endpoint: EndpointRules = DEFAULT_RULES,
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
+        options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
         self._model = model
-        self.stream = Stream(
-            model.context, model.grid, model.labels, endpoint, model.search, text, keywords
-        )
+        geometry = model.context, model.grid, model.labels
+        self.stream = Stream(*geometry, endpoint, model.search, text, keywords, options)
 
     def transcribe(self, samples: Waveform) -> list[Event]:
         """All events of one recording: float32 (S,) in [-1, 1] at 16 kHz."""

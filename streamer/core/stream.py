@@ -4,12 +4,21 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import BeamDecoder, BeamSearch, Decoded, Decoder, GreedyDecoder
+from streamer.core.decoder import (
+    BeamDecoder,
+    BeamSearch,
+    Change,
+    Decoded,
+    Decoder,
+    GreedyDecoder,
+    supported,
+)
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap, Keyword
@@ -17,10 +26,22 @@ from streamer.core.keywords import Phrase, Spotted
 from streamer.core.listener import KeywordListener
 from streamer.core.loudness import LoudnessMeter
 from streamer.core.masking import is_number
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.core.timeline import Mark, Timeline
 from streamer.core.transcript import Transcript
 from streamer.core.utterance import Utterance
+
+MAX_CHANGES = 64  # of settings, whose samples are not decoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What holds from the first frame that begins at the sample `at` or behind it."""
+
+    at: int
+    endpoint: EndpointRules
+    options: DecodingOptions
 
 
 @dataclass(slots=True)
@@ -34,6 +55,8 @@ class _State:
     decoder: Decoder
     listener: KeywordListener | None  # None: there is nothing to listen for
     in_flight: Window | None = None
+    in_flight_changes: list[Change] = field(default_factory=list)
+    changes: deque[_Settings] = field(default_factory=deque)  # later ones
     is_finished: bool = False
     is_done: bool = False
 
@@ -43,8 +66,8 @@ class Stream:
 
     Feed it with `accept_waveform`, `flush`, `report_gap` and `input_finished`; while `is_ready()`,
     give `next_window()` to a model and its answer to `accept_frames`; any of these may leave
-    events for `take_events`. What is said depends on the samples and on where the flushes and gaps
-    lie between them, not on the size of the packets.
+    events for `take_events`. What is said depends on the samples and on where the flushes, gaps
+    and changes lie between them, not on the size of the packets.
 
     `keywords` are listened for beside the decoding, and change nothing in it. Raises ValueError
     for one that the labels cannot spell, or that `text` redacts.
@@ -59,6 +82,7 @@ class Stream:
         search: BeamSearch | None = None,
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
+        options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
         self._context = context
         self._grid = grid
@@ -70,6 +94,7 @@ class Stream:
         self._keywords = tuple(keywords)
         if text.redact_numbers:
             _check_unredacted(self._keywords)
+        self._options, _ = supported(search, options)
         self.reset()
 
     def reset(self) -> None:
@@ -87,7 +112,7 @@ class Stream:
     def _new_decoder(self) -> Decoder:
         if self._search is None:
             return GreedyDecoder(self._labels)
-        return BeamDecoder(self._search, self._labels, self._grid, self._endpoint)
+        return BeamDecoder(self._search, self._labels, self._grid, self._endpoint, self._options)
 
     # --- audio in ---------------------------------------------------------------------------------
 
@@ -117,21 +142,34 @@ class Stream:
             self._mark(Mark(self.received_samples, "end"))
             self._state.is_finished = True
 
-    def configure(self, endpoint: EndpointRules) -> None:
-        """Endpoint rules for everything not yet decoded, and for every stream after a reset."""
+    def configure(self, endpoint: EndpointRules, options: DecodingOptions | None = None) -> int:
+        """Other settings (`options` None: as they are) for what comes behind the samples so far.
+
+        Returns their number, and the settings hold from exactly there: endpoint rules from that
+        sample, options from the first frame that begins at it or behind it. So it makes no
+        difference how much of the samples is decoded. Options that are not `supported` are
+        ignored. Raises ValueError for one change more than MAX_CHANGES that are all still to come.
+        """
+        state, at = self._state, self._state.timeline.received
+        if state.changes and state.changes[-1].at == at:
+            state.changes.pop()
+        elif len(state.changes) >= MAX_CHANGES:
+            raise ValueError(f"expected at most {MAX_CHANGES} changes ahead of the decoding")
+        if options is not None:
+            self._options, _ = supported(self._search, options)
         self._endpoint = endpoint
-        self._state.transcript.utterance.configure(endpoint)
-        self._state.decoder.configure(endpoint)
+        state.changes.append(_Settings(at, endpoint, self._options))
+        state.transcript.configure(state.timeline.clock_received, endpoint)
+        return at
 
     @property
-    def takes_hotwords(self) -> bool:
-        """Whether `bias` may be called."""
-        return self._search is not None and self._search.takes_hotwords
+    def options(self) -> DecodingOptions:
+        """What holds for the samples to come."""
+        return self._options
 
-    def bias(self, hotwords: Sequence[str]) -> None:
-        """Expect these words, and no others, in everything not yet decoded."""
-        assert isinstance(self._state.decoder, BeamDecoder), "greedy decoding knows no words"
-        self._state.decoder.bias(hotwords)
+    def unsupported(self, options: DecodingOptions) -> list[str]:
+        """The names of the options that this stream would ignore."""
+        return supported(self._search, options)[1]
 
     # --- windows out, frames in -------------------------------------------------------------------
 
@@ -151,7 +189,20 @@ class Stream:
         state.in_flight = state.chunker.next_window()
         if state.listener is not None:
             state.in_flight = replace(state.in_flight, wants_all=True)
+        state.in_flight_changes = self._due_changes(state.in_flight)
         return state.in_flight
+
+    def _due_changes(self, window: Window) -> list[Change]:
+        """Take the changes that are due within the window's chunk, by its frames."""
+        due: list[Change] = []
+        waiting = self._state.changes
+        while waiting:
+            frame = self._grid.covering_frames(max(0, waiting[0].at - window.start_sample))
+            if frame >= window.chunk:
+                break
+            change = waiting.popleft()
+            due.append(Change(frame, change.endpoint, change.options))
+        return due
 
     def accept_frames(self, frames: Frames) -> None:
         """Fold in the frames of the window in flight."""
@@ -159,12 +210,13 @@ class Stream:
 
     def decode(self, frames: Frames) -> Decoded:
         """The first half of `accept_frames`: the only call that another thread may make."""
-        window = self._state.in_flight
+        window, changes = self._state.in_flight, self._state.in_flight_changes
         assert window is not None, "no window is in flight"
         ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
         assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
-        chunk, listener = frames.part(window.left, ahead), self._state.listener
-        decoded = self._state.decoder.decode(chunk, frames.part(ahead, end))
+        chunk, lookahead = frames.part(window.left, ahead), frames.part(ahead, end)
+        decoded = self._state.decoder.decode(chunk, lookahead, changes)
+        listener = self._state.listener
         return decoded if listener is None else replace(decoded, spotted=listener.hear(chunk))
 
     def accept_decoded(self, decoded: Decoded) -> None:
@@ -232,8 +284,7 @@ class Stream:
             return
         timeline = state.timeline
         until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
-        if state.transcript.utterance.may_end_by(until):
-            state.transcript.look_ahead(min(until, state.loudness.measure()))
+        state.transcript.look_ahead(until, state.loudness.measure)
 
     def _pass_marks(self) -> bool:
         """Let happen what waits for the samples decoded by now; whether there was anything."""

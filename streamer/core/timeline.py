@@ -38,6 +38,11 @@ class Timeline:
         return self.decoded + self.lost
 
     @property
+    def clock_received(self) -> int:
+        """Where on the stream's clock the next sample received will be."""
+        return self.received + self.lost + sum(mark.lost_samples for mark in self.marks)
+
+    @property
     def known_end(self) -> int:
         """The last sample received that belongs to the segment being decoded."""
         return self.marks[0].at if self.marks else self.received

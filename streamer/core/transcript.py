@@ -4,9 +4,11 @@ Owns the order in which an utterance takes letters and time, and its events. Mus
 of a model, windows, marks.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from streamer.core.ctc import Token
+from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Labels
 from streamer.core.hypothesis import Event, Reason
 from streamer.core.narrator import Narrator
@@ -27,6 +29,7 @@ class Transcript:
         self._seconds = timeline.grid.seconds
         self._narrator = Narrator(text)
         self._is_speaking = False
+        self._changes: deque[tuple[int, EndpointRules]] = deque()  # by sample of the clock
 
     @property
     def is_speaking(self) -> bool:
@@ -49,7 +52,7 @@ class Transcript:
     def settle(self, tokens: Sequence[Token]) -> None:
         """Take tokens that are final."""
         for token in tokens:
-            self._end_all(self.utterance.add(self._letter(token)))
+            self._add(self._letter(token))
 
     def pass_decoded(self, open_tokens: Sequence[Token]) -> None:
         """Let time pass to where nothing is settled: to `open_tokens`, or to all decoded."""
@@ -57,18 +60,34 @@ class Transcript:
         if open_tokens:
             letter = self._letter(open_tokens[0])
             if letter.text is None:
-                self._end_all(self.utterance.add(letter))  # takes effect where it begins
+                self._add(letter)  # takes effect where it begins
             else:
                 now = letter.start  # what is being said is not silence
         self.advance(now)
 
     def advance(self, now: int) -> None:
         """Let time pass up to the sample `now`."""
+        while self._changes and self._changes[0][0] <= now:
+            at, rules = self._changes.popleft()
+            self._end_all(self.utterance.advance(at))
+            self.utterance.configure(rules)
         self._end_all(self.utterance.advance(now))
 
-    def look_ahead(self, until: int) -> None:
-        """End the utterance up to `until` if only its quiet is not decoded yet."""
-        self._end_all(self.utterance.look_ahead(until))
+    def configure(self, at: int, rules: EndpointRules) -> None:
+        """Rules for the time behind the sample `at` of the clock, which is not before the last."""
+        if self._changes and self._changes[-1][0] == at:
+            self._changes.pop()
+        self._changes.append((at, rules))
+
+    def look_ahead(self, until: int, measure: Callable[[], int]) -> None:
+        """End the utterance up to `until` if only its quiet is not decoded yet.
+
+        `measure` says how far loudness is known. Not beyond a change of the rules.
+        """
+        if self._changes:
+            until = min(until, self._changes[0][0])
+        if self.utterance.may_end_by(until):
+            self._end_all(self.utterance.look_ahead(min(until, measure())))
 
     def end(self, now: int, reason: Reason) -> None:
         """End the utterance at the sample `now`."""
@@ -87,6 +106,11 @@ class Transcript:
         start, end = self._timeline.span(token.start_frame, token.end_frame)
         text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
         return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent)
+
+    def _add(self, letter: Letter) -> None:
+        if self._changes:
+            self.advance(letter.start)
+        self._end_all(self.utterance.add(letter))
 
     def _end_all(self, ended: Sequence[Ended]) -> None:
         for words, reason in ended:

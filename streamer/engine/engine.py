@@ -16,6 +16,7 @@ from typing import Self
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.keywords import Phrase
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
@@ -79,6 +80,7 @@ class Engine:
         max_backlog_s: float = 10.0,
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
+        options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
         if not 1 <= max_sessions <= model.slots:
             raise ValueError(
@@ -90,10 +92,10 @@ class Engine:
             raise ValueError(
                 f"expected max_backlog_s to hold a window ({latency_s} s), got {max_backlog_s}"
             )
-        self._model = model
+        self._model, self._options = model, options
         self.text = text  # of the sessions that wish nothing else
         self._keywords = keywords
-        self._new_stream(DEFAULT_RULES, text, keywords)  # for the ValueError
+        self._new_stream(DEFAULT_RULES, text, keywords, options)  # for the ValueError
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._sessions: set[Session] = set()
@@ -127,6 +129,7 @@ class Engine:
     def open_session(
         self,
         endpoint: EndpointRules | None = None,
+        options: DecodingOptions | None = None,
         *,
         max_events: int = MAX_EVENTS,
         id: str = "",  # noqa: A002 (what it is)
@@ -136,8 +139,8 @@ class Engine:
     ) -> Session:
         """A new session in a slot of its own; CapacityError if there is none to be had.
 
-        `text` and `keywords` stand for the engine's; ValueError for keywords that the model cannot
-        spell, or that are redacted.
+        `options`, `text` and `keywords` stand for the engine's; ValueError for keywords that the
+        model cannot spell, or that are redacted.
 
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
@@ -150,6 +153,7 @@ class Engine:
             endpoint or DEFAULT_RULES,
             self.text if text is None else text,
             self._keywords if keywords is None else keywords,
+            options or self._options,
         )
         slot = self._free_slots.pop()
         self._slots_to_reset.append(slot)
@@ -173,10 +177,15 @@ class Engine:
         return session
 
     def _new_stream(
-        self, rules: EndpointRules, text: TextRules, keywords: Sequence[Phrase]
+        self,
+        rules: EndpointRules,
+        text: TextRules,
+        keywords: Sequence[Phrase],
+        options: DecodingOptions,
     ) -> Stream:
         model = self._model
-        return Stream(model.context, model.grid, model.labels, rules, model.search, text, keywords)
+        geometry = model.context, model.grid, model.labels
+        return Stream(*geometry, rules, model.search, text, keywords, options)
 
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""

@@ -6,7 +6,7 @@ device, the outside world.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from itertools import repeat
 from typing import Literal, Protocol, Self, TypeAlias
 
@@ -15,6 +15,7 @@ from streamer.core.decoder import Decoded
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event, Partial
+from streamer.core.options import DecodingOptions
 from streamer.core.stream import Stream
 
 MAX_EVENTS = 512  # that wait in an outbox
@@ -136,7 +137,6 @@ class Session:
         self._host = host
         self._stream = stream
         self.decode = stream.decode  # of the window in flight; another thread may call it
-        self.takes_hotwords = stream.takes_hotwords
         self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
@@ -177,12 +177,22 @@ class Session:
             self._stream.input_finished()
             self._announce()
 
-    def configure(self, endpoint: EndpointRules, hotwords: Sequence[str] | None = None) -> None:
-        """Rules for everything not yet decoded, and the words to expect (None: as before)."""
+    def configure(self, endpoint: EndpointRules, options: DecodingOptions | None = None) -> int:
+        """Other settings from here on; returns the sample from which they hold.
+
+        See `Stream.configure`.
+        """
         self._check_input()
-        self._stream.configure(endpoint)
-        if hotwords is not None:
-            self._stream.bias(hotwords)
+        return self._stream.configure(endpoint, options)
+
+    @property
+    def options(self) -> DecodingOptions:
+        """What holds for the audio that is sent now."""
+        return self._stream.options
+
+    def unsupported(self, options: DecodingOptions) -> list[str]:
+        """The names of the options that would be ignored."""
+        return self._stream.unsupported(options)
 
     def report_gap(self, duration: int) -> None:
         """`duration` samples were lost between what was sent and what will be."""

@@ -16,27 +16,39 @@ from streamer.core.hypothesis import (
     SpeechStart,
     Word,
 )
+from streamer.core.options import Hotword
 from streamer.messages.checks import MessageError
 from streamer.messages.client import (
     AudioFormat,
     ClientMessage,
     Configure,
     Confirm,
+    DecodingPatch,
     Encoding,
     EndpointPatch,
     Flush,
     Resume,
     Start,
     Stop,
+    expected_words,
 )
 from streamer.messages.codec import decode_client, decode_numbered, decode_server, encode
-from streamer.messages.server import Ack, Error, Limits, Ready, Resumed, ServerMessage
+from streamer.messages.server import (
+    Ack,
+    Configured,
+    Error,
+    Limits,
+    Ready,
+    Resumed,
+    ServerMessage,
+)
 
 # fmt: off
 __all__ = [
-    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Confirm", "Encoding",
-    "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed", "Gap", "Keyword", "Limits",
-    "MessageError", "Partial", "Ready", "Resume", "Resumed", "ServerMessage", "SpeechStart",
-    "Start", "Stop", "Word", "decode_client", "decode_numbered", "decode_server", "encode",
+    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Configured", "Confirm",
+    "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed",
+    "Gap", "Hotword", "Keyword", "Limits", "MessageError", "Partial", "Ready", "Resume",
+    "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop", "Word", "decode_client",
+    "decode_numbered", "decode_server", "encode", "expected_words",
 ]
 # fmt: on

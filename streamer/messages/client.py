@@ -3,17 +3,18 @@
 Owns their names, types and ranges. Must not know: JSON, sessions.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
-from streamer.messages.checks import check, check_range
+from streamer.core.options import DecodingOptions, Hotword, Stability
+from streamer.messages.checks import MessageError, check, check_range
 
 Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000  # Hz
 MAX_CHANNELS = 8
 MAX_ID_LENGTH = 128  # characters of a flush id, a session or its token
 MAX_SEQ = 2**53  # what every JSON reader can count to
-MAX_HOTWORDS, MAX_HOTWORD_LENGTH = 100, 64
 MIN_SILENCE_MS, MAX_SILENCE_MS = 100, 60_000
 MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
 
@@ -50,18 +51,41 @@ class EndpointPatch:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodingPatch:
+    """How a client wants its audio decoded; None keeps what the server or the client has set."""
+
+    beam: int | None = None
+    lm_alpha: float | None = None
+    lm_beta: float | None = None
+    n_best: int | None = None
+    stability: Stability | None = None
+
+    def __post_init__(self) -> None:
+        self.patched(DecodingOptions())
+
+    def patched(self, options: DecodingOptions) -> DecodingOptions:
+        """The options with what is wanted different; MessageError for a value out of range."""
+        wanted = {each.name: getattr(self, each.name) for each in fields(self)}
+        try:
+            return replace(options, **{k: v for k, v in wanted.items() if v is not None})
+        except ValueError as error:
+            raise MessageError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """First message of a connection; every key is optional."""
 
     audio: AudioFormat = AudioFormat()
     partials: bool = True  # send partials
     words: bool = True  # send word times and confidences
-    hotwords: tuple[str, ...] = ()
+    hotwords: tuple[str | Hotword, ...] = ()
     endpoint: EndpointPatch = EndpointPatch()
+    decoding: DecodingPatch = DecodingPatch()
     resume: bool = False  # keep the session when the connection is lost: `ready` has a token
 
     def __post_init__(self) -> None:
-        _check_hotwords(self.hotwords)
+        expected_words(self.hotwords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +126,14 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Change hotwords or endpoint rules in mid-stream; None keeps what is set."""
+    """Change settings in mid-stream; None keeps what is set. Answered by `configured`."""
 
-    hotwords: tuple[str, ...] | None = None
+    hotwords: tuple[str | Hotword, ...] | None = None
     endpoint: EndpointPatch = EndpointPatch()
+    decoding: DecodingPatch = DecodingPatch()
 
     def __post_init__(self) -> None:
-        _check_hotwords(self.hotwords or ())
+        expected_words(self.hotwords or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +153,10 @@ CLIENT = {
 }
 
 
-def _check_hotwords(hotwords: tuple[str, ...]) -> None:
-    check(len(hotwords) <= MAX_HOTWORDS, "hotwords", f"at most {MAX_HOTWORDS}", len(hotwords))
-    for word in hotwords:
-        expected = f"1 to {MAX_HOTWORD_LENGTH} characters each"
-        check(0 < len(word) <= MAX_HOTWORD_LENGTH, "hotwords", expected, word)
+def expected_words(given: Iterable[str | Hotword]) -> tuple[Hotword, ...]:
+    """The words a client expects; MessageError for what cannot be one."""
+    try:
+        words = tuple(Hotword(each) if isinstance(each, str) else each for each in given)
+        return DecodingOptions(hotwords=words).hotwords
+    except ValueError as error:
+        raise MessageError(str(error)) from error

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from streamer.core.hypothesis import Final, Partial
@@ -88,7 +88,7 @@ def _message(body: dict[str, Any], types: Mapping[str, type]) -> object:
         raise MessageError(message, code="unknown_type", fatal=False)
     try:
         return _build(types[kind], body)
-    except MessageError as error:
+    except ValueError as error:
         raise MessageError(f"{kind}: {error}", fatal=kind in ("start", "resume")) from error
 
 
@@ -116,8 +116,9 @@ def _build(cls: type, body: dict[str, Any]) -> object:
 
 def _typed(name: str, hint: Any, value: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
-    if origin in (UnionType, Union):  # only `X | None` occurs, and None was taken for absent
-        return _typed(name, args[0], value)
+    if origin in (UnionType, Union):  # of what may be a string or an object, and None was absent
+        possible = [each for each in args if each is not NoneType]
+        return _typed(name, possible[-1 if isinstance(value, dict) else 0], value)
     if origin is tuple:
         check(isinstance(value, list), name, "a list", value)
         return tuple(_typed(name, args[0], item) for item in value)
@@ -130,4 +131,7 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
     kinds = (int, float) if hint is float else hint
     wanted = isinstance(value, kinds) and (hint is bool) == isinstance(value, bool)
     check(wanted, name, _EXPECTED[hint], value)
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError as error:
+        raise MessageError(f"{name}: expected a number, got one without end") from error

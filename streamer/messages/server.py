@@ -50,6 +50,13 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """The answer to `configure`: it holds from this sample (at 16 kHz) on, and from there only."""
+
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class Error:
     """Something the peer should know; a fatal one is followed by the close code."""
 
@@ -61,7 +68,18 @@ class Error:
 
 # The recognizer's events are messages as they are.
 ServerMessage = (
-    Ready | Resumed | Ack | Error | SpeechStart | Partial | Final | Keyword | Flushed | Gap | Closed
+    Ready
+    | Resumed
+    | Ack
+    | Configured
+    | Error
+    | SpeechStart
+    | Partial
+    | Final
+    | Keyword
+    | Flushed
+    | Gap
+    | Closed
 )
 
 SERVER: Mapping[str, type] = {
@@ -74,6 +92,7 @@ SERVER: Mapping[str, type] = {
     "flushed": Flushed,
     "gap": Gap,
     "ack": Ack,
+    "configured": Configured,
     "error": Error,
     "closed": Closed,
 }

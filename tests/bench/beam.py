@@ -24,6 +24,7 @@ from streamer.config import ModelConfig
 from streamer.core import ctc
 from streamer.core.beam import BeamRules, BeamState, Search, finish, fold
 from streamer.core.frames import Labels
+from streamer.core.options import Hotword
 from streamer.core.scoring import NoScorer, Scorer
 from streamer.engine.runner import ModelRunner
 from streamer.evaluation.manifest import Recording, read
@@ -31,7 +32,7 @@ from streamer.language_model import Hotwords, LanguageModel, Ngrams, load_ngrams
 
 BATCH = 32
 CHUNK = 16  # frames a fold
-HOTWORDS = ("kitchen lamp", "coffee", "zebra")
+HOTWORDS = (Hotword("kitchen lamp"), Hotword("coffee"), Hotword("zebra"))
 
 
 def made_up(words: list[str], frames: int, ambiguous: float, seed: int = 0) -> np.ndarray:
@@ -75,7 +76,9 @@ def speed(labels: Labels, ngrams: Ngrams, real: np.ndarray | None) -> None:
         "none": NoScorer,
         "lm": lambda: LanguageModel(ngrams, alpha=0.5, beta=1.5),
         "lm, hotwords": lambda: Hotwords(
-            LanguageModel(ngrams, alpha=0.5, beta=1.5), HOTWORDS, weight=10.0
+            LanguageModel(ngrams, alpha=0.5, beta=1.5),
+            HOTWORDS,
+            weight=10.0,
         ),
     }
     print(f"{'frames/s':16} {'scorer':14}" + "".join(f"{f'beam {w}':>10}" for w in (8, 25, 100)))

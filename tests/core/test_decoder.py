@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import BeamDecoder, BeamSearch
+from streamer.core.decoder import BeamDecoder, BeamSearch, Change
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Labels
 from streamer.core.hypothesis import Closed, Final, Partial
+from streamer.core.options import DecodingOptions, Hotword
 from streamer.core.recognizer import Recognizer
 from streamer.core.scoring import NoScorer
+from streamer.core.stream import MAX_CHANGES
 from tests.fakes import FakeModel, SearchedModel, silence, speak
 
 CONTEXTS = [Context(0, 1, 0), Context(0, 16, 0), Context(3, 5, 4)]
@@ -21,8 +23,8 @@ CONTEXTS = [Context(0, 1, 0), Context(0, 16, 0), Context(3, 5, 4)]
 class Liking(NoScorer):
     """One word scores high, whole or begun."""
 
-    def __init__(self, words):
-        self.words = words
+    def __init__(self, words: DecodingOptions):
+        self.words = [each.text for each in words.hotwords]
 
     def word(self, state, word):
         return 9.0 * (word in self.words), None
@@ -110,16 +112,101 @@ def test_expected_words_win_from_the_next_frames_on():
     recognizer.stream.accept_waveform(speak("yes "))
     recognizer.stream.flush()
     events = recognizer.decode()
-    assert recognizer.stream.takes_hotwords
-    recognizer.stream.bias(["zft"])  # each letter the next one
+    liking = DecodingOptions(hotwords=(Hotword("ZFT"),))  # each letter the next one
+    assert recognizer.stream.unsupported(liking) == []
+    recognizer.stream.configure(DEFAULT_RULES, liking)
     recognizer.stream.accept_waveform(speak("yes yes"))
     recognizer.stream.input_finished()
     events += recognizer.decode()
     assert [text for text, _ in texts(events)] == ["yes", "zft zft"]
 
 
+def random_packets(samples, seed):
+    rng, begin = random.Random(seed), 0
+    while begin < len(samples):
+        end = begin + rng.randint(1, 9000)
+        yield samples[begin:end]
+        begin = end
+
+
+LIKES_ZFT = DecodingOptions(hotwords=tuple(Hotword("zft"[i:] + "zft"[:i]) for i in range(3)))
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_change_holds_from_its_sample_whatever_is_decoded_by_then(context, seed):
+    """Late or early decoding, any packets; and the frames behind the sample alone are affected."""
+    search = BeamSearch(10, Liking, takes_hotwords=True)
+    rng = random.Random(seed)
+    samples = np.concatenate([speak("yes yes yes yes "), silence(0.3), speak("yes yes")])
+    at = sorted(rng.sample(range(len(samples)), 2))
+
+    def heard(*, lazy, packets):
+        recognizer = Recognizer(SearchedModel(context, doubt=0.45, search=search))
+        stream, events = recognizer.stream, []
+        changes = [LIKES_ZFT, DecodingOptions(beam=3)]
+        for part, change in zip(np.split(samples, at), [*changes, None], strict=True):
+            for packet in random_packets(part, packets):
+                stream.accept_waveform(packet)
+                events += [] if lazy else recognizer.decode()
+            if change is not None:
+                assert stream.configure(DEFAULT_RULES, change) == stream.received_samples
+        stream.input_finished()
+        return [e for e in events + recognizer.decode() if isinstance(e, Final)]
+
+    one, *others = [heard(lazy=lazy, packets=i) for lazy in (False, True) for i in range(2)]
+    assert others == [one] * 3
+    words = [word for final in one for word in final.words]
+    assert len(words) == 6
+    for word in words:
+        if word.end * 16_000 <= at[0] - 3 * 320 or word.start * 16_000 >= at[1]:
+            assert word.word == "yes"
+        elif word.start * 16_000 >= at[0] and word.end * 16_000 <= at[1] - 3 * 320:
+            assert word.word != "yes"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_change_splits_the_fold_at_its_frame(seed):
+    """The stream's text against two folds by hand, one behind the other."""
+    rng = random.Random(seed)
+    search = BeamSearch(10, Liking, takes_hotwords=True)
+    model = SearchedModel(Context(0, 5, 0), doubt=0.45, search=search)
+    samples = speak("yes yes yes yes yes")
+    at = rng.randrange(len(samples))
+    recognizer = Recognizer(model)
+    recognizer.stream.accept_waveform(samples[:at])
+    recognizer.stream.configure(DEFAULT_RULES, LIKES_ZFT)
+    recognizer.stream.accept_waveform(samples[at:])
+    recognizer.stream.input_finished()
+    (streamed,) = [e.text for e in recognizer.decode() if isinstance(e, Final)]
+    decoder = BeamDecoder(search, model.labels, model.grid, DEFAULT_RULES)
+    whole, frame = model.read_all(samples), -(-at // 320)
+    none = whole.part(0, 0)
+    tokens = decoder.decode(whole.part(0, frame), none).settled
+    rest = whole.part(frame, len(whole.token_ids))
+    tokens += decoder.decode(rest, none, [Change(0, DEFAULT_RULES, LIKES_ZFT)]).settled
+    tokens += decoder.finish()
+    spelled = "".join(" " if t.id == 1 else model.labels.tokens[t.id] for t in tokens)
+    assert spelled.split() == streamed.split()
+
+
+def test_changes_that_wait_have_a_limit():
+    recognizer = Recognizer(SearchedModel(Context(0, 16, 0)))
+    for _ in range(MAX_CHANGES):
+        recognizer.stream.accept_waveform(silence(0.001))
+        recognizer.stream.configure(DEFAULT_RULES)
+    recognizer.stream.configure(DEFAULT_RULES)  # at the same sample: instead of the last one
+    recognizer.stream.accept_waveform(silence(0.001))
+    with pytest.raises(ValueError, match="at most 64 changes"):
+        recognizer.stream.configure(DEFAULT_RULES)
+    recognizer.stream.accept_waveform(silence(1.0))
+    recognizer.decode()
+    recognizer.stream.configure(DEFAULT_RULES)
+
+
 def test_a_greedy_stream_takes_no_hotwords():
-    assert not Recognizer(FakeModel()).stream.takes_hotwords
+    hotwords = DecodingOptions(hotwords=(Hotword("a"),))
+    assert Recognizer(FakeModel()).stream.unsupported(hotwords) == ["hotwords"]
 
 
 def test_words_need_a_delimiter():

@@ -11,7 +11,7 @@ from streamer.core.frames import Frames
 from streamer.core.hypothesis import Final, Flushed, Partial, SpeechStart
 from streamer.core.recognizer import Recognizer
 from streamer.core.stream import Stream
-from tests.fakes import BLANK, LABELS, FakeModel, audio
+from tests.fakes import BLANK, LABELS, FakeModel, audio, silence, speak
 
 A, B = (LABELS.tokens.index(letter) for letter in "ab")
 LOUD = 0.98  # minus its log-probability, a frame's value: such a blank sounds like a letter
@@ -172,3 +172,36 @@ def test_when_audio_comes_is_all_the_same_even_if_letters_are_told_late():
 
 def finals_and_flushes(events):
     return [event for event in events if isinstance(event, Final | Flushed)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_changed_rules_hold_from_their_sample_whatever_is_decoded_by_then(seed):
+    """Tight rules for a stretch in the middle: late or early decoding, any packets."""
+    rng = random.Random(seed)
+    samples = np.concatenate([each for _ in range(8) for each in (speak("ab cd"), silence(0.5))])
+    at = sorted(rng.sample(range(len(samples)), 2))
+    tight, gap_samples = EndpointRules(silence_s=0.2), rng.choice([0, 4_000])
+
+    def heard(*, lazy, packets):
+        recognizer, sizes = Recognizer(FakeModel()), random.Random(packets)
+        stream, events = recognizer.stream, []
+        for part, rules in zip(np.split(samples, at), [tight, EndpointRules(), None], strict=True):
+            begin = 0
+            while begin < len(part):
+                end = begin + sizes.randint(1, 9000)
+                stream.accept_waveform(part[begin:end])
+                begin = end
+                events += [] if lazy else recognizer.decode()
+            if rules is not None:
+                if gap_samples:
+                    stream.report_gap(gap_samples)
+                stream.configure(rules)
+        stream.input_finished()
+        return [e for e in events + recognizer.decode() if isinstance(e, Final)]
+
+    one, *others = [heard(lazy=lazy, packets=i) for lazy in (False, True) for i in range(2)]
+    assert others == [one] * 3
+    for final in one:
+        if final.reason == "endpoint":
+            assert at[0] < (final.end + 0.5) * 16_000
+            assert (final.end + 0.2) * 16_000 <= at[1] + 2 * gap_samples + 1

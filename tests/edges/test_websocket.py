@@ -16,6 +16,7 @@ from streamer.config import ServerConfig
 from streamer.core.chunker import Window
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
+from streamer.core.options import DecodingOptions
 from streamer.core.scoring import NoScorer
 from streamer.edges.websocket import ListenError
 from tests.fakes import BLANK, LABELS, FakeModel, SearchedModel, audio, silence, speak
@@ -212,8 +213,8 @@ async def test_small_mistakes_leave_the_stream_alive() -> None:
 async def test_hotwords_reach_the_search_of_a_server_that_has_one() -> None:
     expected: list[tuple[str, ...]] = []
 
-    def scorer(hotwords: Sequence[str]) -> NoScorer:
-        expected.append(tuple(hotwords))
+    def scorer(options: DecodingOptions) -> NoScorer:
+        expected.append(tuple(each.text for each in options.hotwords))
         return NoScorer()
 
     search = BeamSearch(8, scorer, takes_hotwords=True)
@@ -224,10 +225,18 @@ async def test_hotwords_reach_the_search_of_a_server_that_has_one() -> None:
             LAMP,
             m.encode(m.Configure(hotwords=())),
             m.encode(m.Configure()),
+            m.encode(m.Configure(decoding=m.DecodingPatch(lm_alpha=0.5, beam=3))),
+            '{"type":"configure","decoding":{"beam":1000}}',
+            LAMP,
             STOP,
         )
-    assert (finals(heard), errors(heard), code) == (["turn on the lamp"], [], 1000)
-    assert expected == [(), ("lamp", "the hall"), ()]
+    codes = [("unsupported", False), ("bad_request", False)]
+    assert (errors(heard), code) == (codes, 1000)
+    (unsupported,) = [e.message for e in heard if isinstance(e, m.Error) and "lm" in e.message]
+    assert unsupported.startswith("lm_alpha: ignored")
+    at = len(LAMP) // 2  # all three at one sample
+    assert [e.sample for e in heard if isinstance(e, m.Configured)] == [at] * 3
+    assert expected[1:] == [(), ("lamp", "the hall"), ()]  # the engine tries one by itself
 
 
 @in_loop

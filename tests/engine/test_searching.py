@@ -7,6 +7,7 @@ import threading
 from streamer.core.decoder import BeamSearch
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Final
+from streamer.core.options import DecodingOptions, Hotword
 from streamer.core.recognizer import Recognizer
 from streamer.core.scoring import NoScorer
 from streamer.engine.engine import Engine
@@ -18,8 +19,8 @@ from tests.fakes import SearchedModel, silence, speak
 class Watched(NoScorer):
     """Notes who calls; fails on a word it was told not to like."""
 
-    def __init__(self, hotwords=()):
-        self.threads, self.disliked = set(), set(hotwords)
+    def __init__(self, options=DecodingOptions()):  # noqa: B008
+        self.threads, self.disliked = set(), {each.text for each in options.hotwords}
 
     def part(self, part):
         self.threads.add(threading.current_thread().name)
@@ -81,7 +82,7 @@ def test_a_search_that_fails_ends_its_session_only():
         search = BeamSearch(10, Watched, takes_hotwords=True)
         async with Engine(model(slots=2, search=search), max_sessions=2, max_batch=2) as engine:
             fine, bad = engine.open_session(), engine.open_session()
-            bad.configure(EndpointRules(), ["ab"])
+            bad.configure(EndpointRules(), DecodingOptions(hotwords=(Hotword("ab"),)))
             results = await asyncio.gather(
                 said(fine, speak("ab")), said(bad, speak("ab")), return_exceptions=True
             )

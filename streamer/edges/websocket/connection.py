@@ -127,7 +127,7 @@ class Connection:
         self._acknowledged = conversation.session.received_samples
         if resume is None:
             await self._peer.send(self._conversations.ready(conversation))
-            await self._expect(conversation, conversation.start.hotwords)
+            await self._tell_refused(conversation.begin())
             return
         try:
             conversation.journal.rewind(resume.seq)
@@ -194,8 +194,7 @@ class Connection:
             case messages.Flush(id=name):
                 await conversation.flush(name)
             case messages.Configure() as change:
-                conversation.configure(change.endpoint)
-                await self._expect(conversation, change.hotwords)
+                await self._configure(conversation, change)
             case messages.Start() | messages.Resume():
                 await self._complain("bad_request", "this stream has been started already")
         conversation.taken_messages += 1
@@ -208,12 +207,17 @@ class Connection:
             message = f"{leftover_bytes} bytes at the end were no whole sample"
             await self._complain("truncated_sample", message)
 
-    async def _expect(self, conversation: Conversation, hotwords: tuple[str, ...] | None) -> None:
-        """Pass on the words a client expects (None: as before), if they are of any use."""
-        if hotwords is not None and conversation.session.takes_hotwords:
-            conversation.expect(hotwords)
-        elif hotwords:
-            message = "hotwords need a server with --lm or --beam, and were ignored"
+    async def _configure(self, conversation: Conversation, change: messages.Configure) -> None:
+        try:
+            refused = conversation.configure(change)
+        except ValueError as error:
+            await self._complain("bad_request", f"configure: {error}")
+        else:
+            await self._tell_refused(refused)
+
+    async def _tell_refused(self, names: list[str]) -> None:
+        if names:
+            message = f"{', '.join(names)}: ignored, the server runs without --lm or --beam"
             await self._complain("unsupported", message)
 
     def _is_time_to_leave(self, conversation: Conversation) -> bool:

@@ -7,14 +7,14 @@ Must not know: sockets, what a connection says in which order.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
 from streamer import messages
 from streamer.audio import PcmDecoder, bytes_per_sample
-from streamer.config import EndpointRules
+from streamer.config import DecodingOptions, EndpointRules
 from streamer.edges.websocket.journal import Journal
 from streamer.engine.session import Session, SessionError
 
@@ -149,14 +149,31 @@ class Conversation:
         """Finalise what was taken so far."""
         await self.session.flush(name)
 
-    def configure(self, change: messages.EndpointPatch) -> None:
-        """Endpoint rules from here on."""
-        self._endpoint = patched(self._endpoint, change)
-        self.session.configure(self._endpoint)
+    def begin(self) -> list[str]:
+        """What its start asks for holds from the first sample; gives what cannot be had here."""
+        options, refused = self._wanted(self.start)
+        self.session.configure(self._endpoint, options)
+        return refused
 
-    def expect(self, hotwords: Sequence[str]) -> None:
-        """The words to expect from here on, and no others."""
-        self.session.configure(self._endpoint, hotwords)
+    def configure(self, change: messages.Configure) -> list[str]:
+        """Other settings from here on, and the journal says so; gives what cannot be had here.
+
+        Raises ValueError for more changes than a session takes ahead of its decoding.
+        """
+        options, refused = self._wanted(change)
+        endpoint = patched(self._endpoint, change.endpoint)
+        self.journal.commit(messages.Configured(self.session.configure(endpoint, options)))
+        self._endpoint = endpoint
+        return refused
+
+    def _wanted(
+        self, asked: messages.Start | messages.Configure
+    ) -> tuple[DecodingOptions, list[str]]:
+        """The session's options with what the client wants different, and what of it is refused."""
+        options = asked.decoding.patched(self.session.options)
+        if asked.hotwords is not None:
+            options = replace(options, hotwords=messages.expected_words(asked.hotwords))
+        return options, self.session.unsupported(options)
 
     async def stop(self) -> int:
         """No more audio will come; gives the number of bytes that were no whole sample."""
