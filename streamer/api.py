@@ -49,7 +49,7 @@ from streamer.config import Config, DecodingOptions, EndpointRules
 from streamer.core.hypothesis import Event, Final
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file
-from streamer.edges.microphone import Microphone
+from streamer.edges.microphone import Heard
 from streamer.engine.engine import Engine
 from streamer.engine.session import Session, SessionError
 from streamer.wording import Wording, build_wording
@@ -128,11 +128,11 @@ def recognize(
 
 def listen(
     engine: Engine,
-    microphone: Microphone,
+    microphone: Heard,
     endpoint: EndpointRules | None = None,
     options: DecodingOptions | None = None,
 ) -> AsyncGenerator[Event, None]:
-    """Recognise an open microphone until `microphone.finish()`; lost audio comes as `Gap`.
+    """Recognise an open Microphone until its `finish()`; lost audio comes as `Gap`.
 
     Raises as `recognize`, and MicrophoneError when the device goes away.
     """

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from models.training import commands as training
 from streamer import __version__, config, listening, serving, transcribing
 from streamer.benchmark import command as benchmark
 from streamer.core.recognizer import Model
-from streamer.edges import audio_file, microphone, websocket
+from streamer.edges import audio_file, caption_files, microphone, websocket, youtube
+from streamer.edges.caption_files import CaptionFile
 from streamer.evaluation import command as evaluation
 from streamer.signals import on_signals
 from streamer.wording import build_wording
@@ -47,7 +49,9 @@ def _mistakes() -> tuple[type[Exception], ...]:
     return (
         config.ConfigError,
         audio_file.AudioFileError,
+        caption_files.CaptionFileError,
         microphone.MicrophoneError,
+        youtube.YouTubeError,
         websocket.ListenError,
     )
 
@@ -81,9 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--format", choices=("text", "json", "srt", "vtt"), default="text", help="output"
     )
+    _add_caption_files(files)
     listen = command("listen", _listen, "live captions of a microphone", *heard)
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
-    sections = (*heard, "engine", "server", "mqtt", "wyoming")
+    _add_caption_files(listen)
+    listen.add_argument(
+        "--youtube", type=Path, metavar="FILE", help="file with the captions address of a stream"
+    )
+    sections = (*heard, "engine", "server", "mqtt", "wyoming", "captions")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
     benchmark.add_command(command)
@@ -91,6 +100,19 @@ def _parser() -> argparse.ArgumentParser:
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")
     return parser
+
+
+def _add_caption_files(parser: argparse.ArgumentParser) -> None:
+    kinds = ", ".join(f".{kind}" for kind in caption_files.KINDS)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help=f"caption file that grows while people speak ({kinds}); may be given again",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an --out that exists")
 
 
 def _settings(arguments: argparse.Namespace) -> config.Config:
@@ -105,18 +127,26 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     """Every file in turn; a bad one is named and the others go on."""
     settings, paths, model, status = _settings(arguments), arguments.files, None, 0
     form, realtime = arguments.format, arguments.realtime
-    if form in ("srt", "vtt") and len(paths) > 1:
-        return _complain(f"--format {form} takes one file, got {len(paths)}")
+    if len(paths) > 1 and (form in ("srt", "vtt") or arguments.out):
+        option = "--out" if arguments.out else f"--format {form}"
+        return _complain(f"{option} takes one file, got {len(paths)}")
     for path in paths:
         try:
-            with audio_file.AudioFile(path) as file:
+            with audio_file.AudioFile(path) as file, _opened(arguments) as out:
                 model = model or _built_model(settings)
                 if form == "text" and len(paths) > 1:
                     print(f"==> {file.name} <==", flush=True)
-                asyncio.run(transcribing.transcribe(model, settings, file, form, realtime))
+                for fault in asyncio.run(
+                    transcribing.transcribe(model, settings, file, form, out, realtime)
+                ):
+                    status = _complain(fault)
         except audio_file.AudioFileError as error:
             status = _complain(str(error))
     return status
+
+
+def _opened(arguments: argparse.Namespace) -> AbstractContextManager[list[CaptionFile]]:
+    return caption_files.opened(arguments.out, overwrite=arguments.overwrite)
 
 
 def _built_model(settings: config.Config) -> Model:
@@ -129,7 +159,11 @@ def _built_model(settings: config.Config) -> Model:
 
 
 def _listen(arguments: argparse.Namespace) -> int:
-    return asyncio.run(listening.listen(_settings(arguments), arguments.input))
+    """Until Ctrl-C; what cannot be heard, written or posted is said before the model loads."""
+    settings = _settings(arguments)
+    address = youtube.read_address(arguments.youtube) if arguments.youtube else None
+    with _opened(arguments) as files:
+        return asyncio.run(listening.listen(settings, arguments.input, files, address))
 
 
 def _serve(arguments: argparse.Namespace) -> int:

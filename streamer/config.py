@@ -23,6 +23,7 @@ from streamer.schema import ConfigError, check_range, from_mapping, setting
 
 __all__ = [
     "SAMPLE_RATE",
+    "CaptionsConfig",
     "Config",
     "ConfigError",
     "DecodingOptions",
@@ -246,6 +247,14 @@ class WyomingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CaptionsConfig:
+    """Where the captions of every session are kept; docs/captions.md has the formats."""
+
+    folder: str = setting("", "folder for caption files of every session", "--captions-dir")
+    formats: tuple[str, ...] = setting(("vtt",), "vtt, srt, txt, jsonl", "--captions-formats")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole tree."""
 
@@ -257,6 +266,7 @@ class Config:
     server: ServerConfig = ServerConfig()
     mqtt: MqttConfig = MqttConfig()
     wyoming: WyomingConfig = WyomingConfig()
+    captions: CaptionsConfig = CaptionsConfig()
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> Config:

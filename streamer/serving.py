@@ -5,15 +5,23 @@ they are. Must not know: the command line, what the engine's model is made of.
 """
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from streamer import __version__
-from streamer.config import Config, ConfigError
+from streamer.config import CaptionsConfig, Config, ConfigError
 from streamer.edges import websocket
+from streamer.edges.caption_files import CaptionFolder
 from streamer.edges.wyoming import Program, WyomingServer
 from streamer.engine.engine import Engine
+from streamer.engine.following import following
 
 __all__ = ["check", "serve"]
+
+FINISH_S = 5.0  # sessions that no edge ends have so long at shutdown
+
+logger = logging.getLogger(__name__)
 
 
 async def serve(
@@ -21,11 +29,13 @@ async def serve(
 ) -> None:
     """Serve until told; then stop accepting, finish what was heard and say goodbye.
 
-    MQTT begins first and ends last: it publishes the sessions of all the others. Raises ConfigError
-    and ListenError for what cannot be served.
+    Caption files and MQTT begin first and end last: they have the sessions of all the others.
+    Raises ConfigError, CaptionFileError and ListenError for what cannot be served.
     """
     async with AsyncExitStack() as edges:
         places = []
+        if settings.captions.folder:
+            places.append(await _begin_captions(edges, engine, settings.captions))
         if settings.mqtt.url:
             places.append(await _begin_mqtt(edges, engine, settings))
         if settings.wyoming.port:
@@ -38,6 +48,13 @@ async def serve(
         print(f"serving {model.name} ({latency}) at {ws}://{address}/v1/stream")
         print(*places, f"live captions in a browser at {http}://{address}/", sep="\n", flush=True)
         await told.wait()
+
+
+async def _begin_captions(edges: AsyncExitStack, engine: Engine, settings: CaptionsConfig) -> str:
+    folder = CaptionFolder(Path(settings.folder), settings.formats, logger.error)
+    await edges.enter_async_context(following(engine, "captions", folder))
+    edges.push_async_callback(engine.drain, FINISH_S)  # what the others leave behind ends here
+    return f"captions of every session are kept in {settings.folder}"
 
 
 async def _begin_mqtt(edges: AsyncExitStack, engine: Engine, settings: Config) -> str:

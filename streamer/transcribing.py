@@ -4,7 +4,7 @@ Owns the output formats and the progress bar. Must not know: the command line.
 """
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 from streamer import messages
@@ -13,21 +13,31 @@ from streamer.captions import CaptionWriter
 from streamer.config import SAMPLE_RATE, Config
 from streamer.core.recognizer import Model
 from streamer.edges.audio_file import AudioFile, stream
+from streamer.edges.caption_files import CaptionFile, keep
 from streamer.edges.terminal import LiveCaption
+from streamer.engine.following import following
 from streamer.wording import build_wording
 
 LONG_FILE_S = 30.0  # from here on a progress bar is worth its line
 
 
 async def transcribe(
-    model: Model, settings: Config, file: AudioFile, form: str, realtime: bool
-) -> None:
-    """Print what is said in the file as text, json, srt or vtt, while it is read."""
+    model: Model,
+    settings: Config,
+    file: AudioFile,
+    form: str,
+    out: Sequence[CaptionFile],
+    realtime: bool,
+) -> list[str]:
+    """Print what is said in the file as text, json, srt or vtt, while it is read; also to `out`.
+
+    Returns what the user must know of files that failed.
+    """
     from streamer import api  # loads torch
 
     wording = build_wording(settings.text, settings.keywords)
     options = api.decoding_options(model, settings.model)
-    show = _printer(form, live=realtime)
+    show, faults = _printer(form, live=realtime), list[str]()
     with _progress(file, realtime) as progress:
 
         async def blocks() -> AsyncIterator[Samples]:
@@ -37,10 +47,13 @@ async def transcribe(
 
         async with (
             api.build_engine(model, settings.engine, wording, options) as engine,
+            api.build_engine(model, settings.engine, wording) as engine,
+            following(engine, "captions", lambda each: keep(each, out, faults.append)),
             aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
         ):
             async for event in events:
                 show(event)
+    return faults
 
 
 @contextmanager

@@ -27,7 +27,7 @@ ctl.!default { type pulse }
 @contextmanager
 def sound_server(folder: Path) -> Iterator[dict[str, str]]:
     """Run PulseAudio with a null sink as microphone; gives the environment that leads to it."""
-    (folder / "runtime").mkdir(mode=0o700)
+    (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
     (folder / "asound.conf").write_text(ALSA_TO_PULSE)
     env = {
         "XDG_RUNTIME_DIR": str(folder / "runtime"),

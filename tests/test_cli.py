@@ -63,6 +63,8 @@ def test_help_needs_no_torch() -> None:
         (["transcribe", "."], 1, ". is a directory"),
         (["transcribe", "README.md"], 1, "README.md is not audio"),
         (["transcribe", "a.wav", "b.wav", "--format", "srt"], 1, "--format srt takes one file"),
+        (["transcribe", "a.wav", "b.wav", "--out", "x.vtt"], 1, "--out takes one file, got 2"),
+        (["transcribe", "README.md", "--out", "x.doc"], 1, "README.md is not audio"),
         (["transcribe", "x.wav", "--config", "none.toml"], 1, "cannot read none.toml"),
         (["transcribe", "x.wav", "--silence-s", "-1"], 1, "silence_s"),
         (["transcribe", "x.wav", "--max-utterance-s", "1e300"], 1, "max_utterance_s"),
@@ -123,6 +125,19 @@ def test_all_formats_tell_the_same(model: str, talk: str) -> None:
         assert out.startswith(header)
         cues = [line for line in out.splitlines() if re.fullmatch(r"[a-z' ]+", line)]
         assert " ".join(cues).split() == " ".join(texts).split()
+
+
+def test_out_files_hold_what_is_printed(model: str, talk: str, tmp_path: Path) -> None:
+    paths = [tmp_path / "talk.vtt", tmp_path / "talk.txt"]
+    options = [option for path in paths for option in ("--out", str(path))]
+    status, out, err = run("transcribe", talk, *use(model), "--format", "vtt", *options)
+    assert (status, err) == (0, "")
+    assert paths[0].read_text() == out
+    assert paths[1].read_text() == "".join(f"{final.text}\n" for final in finals(model, talk))
+    status, out, err = run("transcribe", talk, *use(model), *options)
+    assert (status, out, err.count("exists already")) == (1, "", 1)
+    status, out, err = run("transcribe", talk, *use(model), *options, "--overwrite")
+    assert (status, out, err) == (0, paths[1].read_text(), "")
 
 
 @pytest.mark.parametrize("mode", ["cache", "window"])

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import webvtt
 
 from streamer import messages as m
 from tests.commands import ROOT, STREAMER, finals, run, run_process, use
@@ -130,23 +131,51 @@ def test_listen_hears_the_microphone_and_ends_with_ctrl_c(model: str, tmp_path: 
     assert re.search("[a-z]", out)
 
 
-def test_listen_ends_with_one_line_when_the_microphone_goes_away(
-    model: str, tmp_path: Path
-) -> None:
-    with sound_server(tmp_path) as env:
-        listening = subprocess.Popen(
-            [*STREAMER, "listen", *use(model)],
-            cwd=ROOT,
-            env=os.environ | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+def test_listen_goes_on_when_the_microphone_comes_back(model: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    captions, events = tmp_path / "captions.vtt", tmp_path / "captions.jsonl"
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        env = server.enter_context(sound_server(tmp_path))
+        listening = stack.enter_context(
+            subprocess.Popen(
+                [*STREAMER, "listen", *use(model), "--out", str(captions), "--out", str(events)],
+                cwd=ROOT,
+                env=os.environ | env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
+        assert listening.stdout is not None
         assert listening.stderr is not None
         assert "listening to default" in listening.stderr.readline()
-        play(np.zeros(8_000), tmp_path, env)
-    with listening:
-        _, err = listening.communicate()
-    assert listening.returncode == 1
-    assert len(re.findall("^streamer: the microphone", err, re.MULTILINE)) == 1
-    assert "Traceback" not in err
+        play(noise, tmp_path, env)
+        server.close()
+        assert "streamer: the microphone" in (gone := listening.stderr.readline())
+        assert gone.endswith("; waiting for it\n")
+        server.enter_context(sound_server(tmp_path))
+        assert listening.stderr.readline() == "streamer: the microphone is back\n"
+        play(noise, tmp_path, env)
+        listening.send_signal(signal.SIGINT)
+        out, err = listening.communicate()
+    assert (listening.returncode, err) == (0, "")
+    (lost_s,) = map(float, re.findall(r"\[([\d.]+) s of audio were lost\]", out))
+    finals = [m.decode_server(line) for line in events.read_text().splitlines()]
+    assert finals[-1].end > lost_s + 1.0  # which is after it
+    said = [line for line in out.splitlines() if not line.startswith("[")]
+    shown = " ".join(caption.text.replace("\n", " ") for caption in webvtt.read(captions))
+    assert shown.split() == " ".join(said).split()
+
+
+def test_listen_refuses_what_it_cannot_write_or_post_before_the_model_loads(tmp_path: Path) -> None:
+    (tmp_path / "old.vtt").touch()
+    for options, said in (
+        (["--out", str(tmp_path / "old.vtt")], "exists already: see --overwrite"),
+        (["--out", "captions.doc"], "expected a caption file that ends in"),
+        (["--youtube", str(tmp_path / "none")], "cannot read"),
+        (["--youtube", str(tmp_path / "old.vtt")], "is empty"),
+    ):
+        status, out, err = run("listen", "--model", "none", *options)
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert said in err

@@ -43,6 +43,7 @@ async def all_edges(model: str, talk: str, tmp_path: Path) -> None:
     samples, _ = soundfile.read(talk, dtype="int16")
     broker, port = Mosquitto(tmp_path), free_port()
     options = ["--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--hermes", "default"]
+    options += ["--captions-dir", str(tmp_path / "captions"), "--captions-formats", "txt"]
     options += ["--mqtt-outbox", str(tmp_path / "outbox.db"), "--wyoming", str(port)]
     server = await asyncio.create_subprocess_exec(
         *[*STREAMER, "serve", "--port", "0", *use(model), *options],
@@ -53,10 +54,11 @@ async def all_edges(model: str, talk: str, tmp_path: Path) -> None:
     )
     try:
         assert server.stdout is not None
-        said = [(await server.stdout.readline()).decode() for _ in range(3)]
+        said = [(await server.stdout.readline()).decode() for _ in range(4)]
         assert "serving babbler" in said[0]
-        assert f"mqtt://127.0.0.1:{broker.port}" in said[1]
-        assert f"tcp://127.0.0.1:{port}" in said[2]
+        assert str(tmp_path / "captions") in said[1]
+        assert f"mqtt://127.0.0.1:{broker.port}" in said[2]
+        assert f"tcp://127.0.0.1:{port}" in said[3]
         text = await transcript(port, samples)
         await broker.start()
         async with subscriber(broker.port, "streamer/#") as heard:
@@ -74,6 +76,8 @@ async def all_edges(model: str, talk: str, tmp_path: Path) -> None:
     published = heard.bodies("streamer/out/+/final")
     assert " ".join(each["text"] for each in published if each["text"]) == text
     assert {each["session"] for each in published} == {closed["session"]}
+    (kept,) = (tmp_path / "captions").iterdir()
+    assert kept.read_text().split() == text.split()
     assert log.count("finals are kept, trying on") == 1
     assert "Traceback" not in log
     assert "canary" not in log

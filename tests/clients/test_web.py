@@ -7,6 +7,7 @@ import asyncio
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Self
 
@@ -113,10 +114,15 @@ async def test_words_of_the_microphone_are_in_the_page_and_in_its_files(tmp_path
         finals = [final_of(line) for line in lines]
         assert [final.text for final in finals] == texts
         assert finals[0].end < finals[1].start
-        for kind in ("srt", "vtt"):  # as our own files of the same finals
+        for kind in ("srt", "vtt"):  # as our own files of the same finals, but for their ends
             writer = CaptionWriter("srt" if kind == "srt" else "vtt")
             expected = writer.header() + "".join(writer.add(final) for final in finals)
-            assert await downloaded(page, kind.upper()) == expected
+            assert without_ends(await downloaded(page, kind.upper())) == without_ends(expected)
+
+
+def without_ends(captions: str) -> str:
+    """A caption file whose cues have no end: how long one stays is a matter of layout."""
+    return re.sub(r"--> .*", "-->", captions)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -79,7 +79,7 @@ async def test_words_come_through_the_microphone(sound: dict[str, str], tmp_path
 async def test_a_late_reader_loses_the_oldest_and_is_told_how_much(
     sound: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(microphone, "MAX_QUEUED_BLOCKS", 5)
+    monkeypatch.setattr(microphone.device, "MAX_QUEUED_BLOCKS", 5)
     async with Microphone() as heard:
         while heard._captured < 20 * 320:  # nobody reads meanwhile
             await asyncio.to_thread(play, silence(0.2), tmp_path, sound)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -46,6 +46,13 @@ class Block:
 
     samples: Samples
     lost_samples: int
+
+
+class Heard(Protocol):
+    """Anything that gives what is heard."""
+
+    def blocks(self) -> AsyncIterator[Block]:
+        """Give blocks until there are no more."""
 
 
 class Microphone:
