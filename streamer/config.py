@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from streamer import schema
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
-from streamer.core.keywords import DEFAULT_THRESHOLD
+from streamer.core.keywords import DEFAULT_THRESHOLD, Phrase
 from streamer.core.options import MAX_N_BEST, DecodingOptions, Stability
 from streamer.schema import ConfigError, check_range, from_mapping, setting
 
@@ -32,6 +32,7 @@ __all__ = [
     "KeywordConfig",
     "ModelConfig",
     "MqttConfig",
+    "Phrase",
     "ServerConfig",
     "TextConfig",
     "WyomingConfig",

@@ -17,6 +17,7 @@ from streamer.config import EndpointRules, ServerConfig
 from streamer.core.recognizer import Model
 from streamer.edges.websocket import ServedModel, WebSocketServer
 from streamer.engine.engine import Engine
+from streamer.wording import PLAIN, Wording
 from tests.fakes import FakeModel
 
 DEADLINE_S = 120  # a test that hangs fails; no test passes or fails by time otherwise
@@ -49,12 +50,20 @@ async def service(
     slots: int = 4,
     model: Model | None = None,
     name: str = "fake",
+    wording: Wording = PLAIN,
 ) -> AsyncIterator[Service]:
     config = config or ServerConfig(port=0)
     model = model or FakeModel(slots=slots)
     about = ServedModel(name, 335)
     async with (
-        Engine(model, max_sessions=slots, max_batch=8, max_backlog_s=2.0) as engine,
+        Engine(
+            model,
+            max_sessions=slots,
+            max_batch=8,
+            max_backlog_s=2.0,
+            text=wording.text,
+            keywords=wording.keywords,
+        ) as engine,
         WebSocketServer(engine, EndpointRules(), config, about) as server,
     ):
         yield Service(engine, server)

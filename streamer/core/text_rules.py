@@ -44,14 +44,19 @@ class TextRules:
         return Masks(self.redact_numbers, words)
 
     def wished(
-        self, *, written: bool | None, mask_profanity: bool, redact_numbers: bool
+        self, written: bool | None, mask_profanity: bool | None, redact_numbers: bool | None
     ) -> "TextRules":
-        """With a session's wishes; what is masked already stays masked. None: as before."""
+        """With a session's wishes, None: none; what is masked already stays masked.
+
+        A wish for written text is in vain without a writer.
+        """
+        if self.writer is None:
+            written = None
         return replace(
             self,
             written=self.written if written is None else written,
-            mask_profanity=self.mask_profanity or mask_profanity,
-            redact_numbers=self.redact_numbers or redact_numbers,
+            mask_profanity=self.mask_profanity or bool(mask_profanity),
+            redact_numbers=self.redact_numbers or bool(redact_numbers),
         )
 
 

@@ -27,9 +27,11 @@ from streamer.messages.client import (
     Encoding,
     EndpointPatch,
     Flush,
+    KeywordWish,
     Resume,
     Start,
     Stop,
+    TextWishes,
     expected_words,
 )
 from streamer.messages.codec import decode_client, decode_numbered, decode_server, encode
@@ -47,8 +49,8 @@ from streamer.messages.server import (
 __all__ = [
     "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Configured", "Confirm",
     "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed",
-    "Gap", "Hotword", "Keyword", "Limits", "MessageError", "Partial", "Ready", "Resume",
-    "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop", "Word", "decode_client",
-    "decode_numbered", "decode_server", "encode", "expected_words",
+    "Gap", "Hotword", "Keyword", "KeywordWish", "Limits", "MessageError", "Partial", "Ready",
+    "Resume", "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop", "TextWishes", "Word",
+    "decode_client", "decode_numbered", "decode_server", "encode", "expected_words",
 ]
 # fmt: on

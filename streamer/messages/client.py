@@ -15,6 +15,7 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000  # Hz
 MAX_CHANNELS = 8
 MAX_ID_LENGTH = 128  # characters of a flush id, a session or its token
 MAX_SEQ = 2**53  # what every JSON reader can count to
+MAX_KEYWORDS, MAX_KEYWORD_LENGTH = 100, 64
 MIN_SILENCE_MS, MAX_SILENCE_MS = 100, 60_000
 MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
 
@@ -73,6 +74,29 @@ class DecodingPatch:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWishes:
+    """How a client wants words put; None keeps what the server does, and masks only add up."""
+
+    written: bool | None = None  # finals have their written form in `display`
+    mask_profanity: bool | None = None
+    redact_numbers: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordWish:
+    """A phrase to listen for; None: the usual threshold."""
+
+    phrase: str
+    threshold: float | None = None  # the score from which it is heard
+
+    def __post_init__(self) -> None:
+        is_phrase = 0 < len(self.phrase.strip()) <= len(self.phrase) <= MAX_KEYWORD_LENGTH
+        check(is_phrase, "phrase", f"1 to {MAX_KEYWORD_LENGTH} characters", self.phrase)
+        is_score = self.threshold is None or 0.0 < self.threshold <= 1.0
+        check(is_score, "threshold", "a number above 0, up to 1", self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """First message of a connection; every key is optional."""
 
@@ -82,10 +106,14 @@ class Start:
     hotwords: tuple[str | Hotword, ...] = ()
     endpoint: EndpointPatch = EndpointPatch()
     decoding: DecodingPatch = DecodingPatch()
+    text: TextWishes = TextWishes()
+    keywords: tuple[KeywordWish, ...] | None = None  # None: the server's
     resume: bool = False  # keep the session when the connection is lost: `ready` has a token
 
     def __post_init__(self) -> None:
         expected_words(self.hotwords)
+        count = len(self.keywords or ())
+        check(count <= MAX_KEYWORDS, "keywords", f"at most {MAX_KEYWORDS}", count)
 
 
 @dataclass(frozen=True, slots=True)

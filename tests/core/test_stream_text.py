@@ -105,11 +105,9 @@ def test_profanity_is_masked_in_partials_and_finals():
 
 def test_a_session_may_ask_for_masks_but_not_take_them_off():
     rules = TextRules(redact_numbers=True, writer=written)
-    wished = rules.wished(written=True, mask_profanity=True, redact_numbers=False)
+    wished = rules.wished(True, True, False)
     assert (wished.written, wished.mask_profanity, wished.redact_numbers) == (True, True, True)
-    assert wished.wished(written=False, mask_profanity=False, redact_numbers=False) == (
-        dataclasses.replace(wished, written=False)
-    )
+    assert wished.wished(False, False, None) == (dataclasses.replace(wished, written=False))
 
 
 def test_written_text_needs_a_writer():

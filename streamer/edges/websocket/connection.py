@@ -128,6 +128,9 @@ class Connection:
         if resume is None:
             await self._peer.send(self._conversations.ready(conversation))
             await self._tell_refused(conversation.begin())
+            if conversation.start.text.written and not self._conversations.writes:
+                message = "written text needs a server with text2num, and was not made"
+                await self._complain("unsupported", message)
             return
         try:
             conversation.journal.rewind(resume.seq)

@@ -11,15 +11,16 @@ that was left YIELDS_AFTER_S ago, and a new client gets its session.
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from streamer import messages
 from streamer.audio import SAMPLE_RATE
-from streamer.config import EndpointRules, ServerConfig
+from streamer.config import EndpointRules, Phrase, ServerConfig
 from streamer.edges.websocket.conversation import Conversation, Holder, patched
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
@@ -72,15 +73,32 @@ class Conversations:
         """Of the sessions that are not over."""
         return frozenset(self._all)
 
+    @property
+    def writes(self) -> bool:
+        """Whether finals can have a written form."""
+        return self._engine.text.writer is not None
+
     async def open(self, start: messages.Start) -> Conversation:
-        """A new conversation; PeerError("capacity") if there is no session to be had."""
+        """A new conversation.
+
+        PeerError("capacity") if there is no session to be had, PeerError("bad_request") for
+        keywords that the model cannot spell or that are redacted.
+        """
         config, name = self._config, secrets.token_hex(8)
         window_s = config.resume_window_s if start.resume else 0.0
         # A whole burst may be flushes, and each is answered by a final and its id.
         burst = 2 * config.max_messages_per_s
         journal = Journal(max(config.max_unconfirmed_events, burst), keeps=window_s > 0)
-        rules = patched(self._endpoint, start.endpoint)
-        session = await self._session(name, rules, burst)
+        rules, wish = patched(self._endpoint, start.endpoint), start.text
+        opened = partial(
+            self._engine.open_session,
+            rules,
+            max_events=burst,
+            id=name,
+            text=self._engine.text.wished(wish.written, wish.mask_profanity, wish.redact_numbers),
+            keywords=_phrases(start.keywords),
+        )
+        session = await self._session(opened)
         conversation = Conversation(name, session, start, rules, journal, window_s)
         self._all[name] = conversation
         self._detached[conversation] = asyncio.get_running_loop().time()
@@ -130,14 +148,16 @@ class Conversations:
             del self._all[conversation.id]
             self._detached.pop(conversation, None)
 
-    async def _session(self, name: str, rules: EndpointRules, max_events: int) -> Session:
+    async def _session(self, opened: Callable[[], Session]) -> Session:
         try:
-            return self._engine.open_session(rules, max_events=max_events, id=name)
+            return opened()
         except CapacityError as full:
             if not await self._has_freed_one():
                 raise PeerError("capacity", str(full), full.retry_after_s) from full
+        except ValueError as error:
+            raise PeerError("bad_request", f"start: {error}") from error
         try:
-            return self._engine.open_session(rules, max_events=max_events, id=name)
+            return opened()
         except CapacityError as full:
             raise PeerError("capacity", str(full), full.retry_after_s) from full
 
@@ -161,4 +181,12 @@ def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Re
         sample_rate=SAMPLE_RATE,
         latency_ms=model.latency_ms,
         limits=messages.Limits(*limits),
+    )
+
+
+def _phrases(wishes: Sequence[messages.KeywordWish] | None) -> tuple[Phrase, ...] | None:
+    if wishes is None:
+        return None
+    return tuple(
+        Phrase(w.phrase) if w.threshold is None else Phrase(w.phrase, w.threshold) for w in wishes
     )
