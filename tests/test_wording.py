@@ -2,11 +2,13 @@
 
 import pytest
 
-from streamer.config import ConfigError, KeywordConfig, TextConfig
+from streamer.assembly import build_engine
+from streamer.config import ConfigError, EngineConfig, KeywordConfig, TextConfig
 from streamer.core.keywords import DEFAULT_THRESHOLD, MAX_PHRASES, Phrase
 from streamer.core.masking import Masks
 from streamer.text.written import written
 from streamer.wording import Wording, build_wording
+from tests.fakes import FakeModel
 
 
 def build(text=TextConfig(), keywords=KeywordConfig()) -> Wording:  # noqa: B008
@@ -76,3 +78,9 @@ def test_without_the_extra_written_text_is_a_mistake_and_the_rest_works(monkeypa
     with pytest.raises(ConfigError, match=r"pip install -e '.\[text\]'"):
         build(TextConfig(written=True))
     assert build(TextConfig(redact_numbers=True)).text.writer is None
+
+
+def test_an_engine_refuses_keywords_that_its_model_cannot_spell():
+    wording = Wording(keywords=(Phrase("route 5"),))
+    with pytest.raises(ConfigError, match="cannot spell '5'"):
+        build_engine(FakeModel(), EngineConfig(), wording)

@@ -9,12 +9,24 @@ from streamer.core import keywords
 from streamer.core.context import Grid
 from streamer.core.frames import Frames, Labels
 from streamer.core.keywords import Phrase, Spotted
+from streamer.core.masking import is_number
+from streamer.core.text_rules import TextRules
 
 PAUSE_S = 0.2
 """So much silence behind a phrase ends it, as a delimiter would."""
 
 REST_S = 1.0
 """A phrase that was heard is not heard again for so long."""
+
+
+def check_keywords(phrases: Sequence[Phrase], labels: Labels, text: TextRules) -> None:
+    """Raise ValueError for a phrase that the labels cannot spell, or that `text` redacts."""
+    for phrase in phrases:
+        keywords.spell(phrase.text, labels)
+        if text.redact_numbers and any(is_number(word) for word in phrase.text.split()):
+            raise ValueError(
+                f"expected keywords without numbers, which are redacted: {phrase.text}"
+            )
 
 
 class KeywordListener:

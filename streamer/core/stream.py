@@ -23,9 +23,8 @@ from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap, Keyword
 from streamer.core.keywords import Phrase, Spotted
-from streamer.core.listener import KeywordListener
+from streamer.core.listener import KeywordListener, check_keywords
 from streamer.core.loudness import LoudnessMeter
-from streamer.core.masking import is_number
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.core.timeline import Mark, Timeline
@@ -92,8 +91,7 @@ class Stream:
         self._search = search  # None: greedy
         self._text = text
         self._keywords = tuple(keywords)
-        if text.redact_numbers:
-            _check_unredacted(self._keywords)
+        check_keywords(self._keywords, labels, text)
         self._options, _ = supported(search, options)
         self.reset()
 
@@ -318,11 +316,3 @@ class Stream:
             start, end = timeline.span(each.start_frame, each.end_frame)
             event = Keyword(listener.text(each), seconds(start), seconds(end), each.score)
             self._state.transcript.say(event)
-
-
-def _check_unredacted(keywords: Sequence[Phrase]) -> None:
-    for phrase in keywords:
-        if any(is_number(word) for word in phrase.text.split()):
-            raise ValueError(
-                f"expected keywords without numbers, which are redacted: {phrase.text}"
-            )

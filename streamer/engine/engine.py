@@ -16,6 +16,7 @@ from typing import Self
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.keywords import Phrase
+from streamer.core.listener import check_keywords
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
@@ -95,7 +96,7 @@ class Engine:
         self._model, self._options = model, options
         self.text = text  # of the sessions that wish nothing else
         self._keywords = keywords
-        self._new_stream(DEFAULT_RULES, text, keywords, options)  # for the ValueError
+        check_keywords(keywords, model.labels, text)
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._sessions: set[Session] = set()
