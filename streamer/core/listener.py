@@ -1,16 +1,21 @@
 """Keywords in one stream: the search of `keywords` in seconds, and its state.
 
-Owns how long a pause ends a word and how long a phrase rests. Must not know: samples, events.
+Owns how long a pause ends a word and how long a phrase rests. Must not know: decoding.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streamer.core import keywords
+from streamer.core.chunker import Window
 from streamer.core.context import Grid
+from streamer.core.decoder import Decoded
 from streamer.core.frames import Frames, Labels
+from streamer.core.hypothesis import Keyword
 from streamer.core.keywords import Phrase, Spotted
 from streamer.core.masking import is_number
 from streamer.core.text_rules import TextRules
+from streamer.core.timeline import Timeline
 
 PAUSE_S = 0.2
 """So much silence behind a phrase ends it, as a delimiter would."""
@@ -32,31 +37,43 @@ def check_keywords(phrases: Sequence[Phrase], labels: Labels, text: TextRules) -
 class KeywordListener:
     """Frames in, spotted phrases out; frames are counted from the beginning or the last `finish`.
 
-    Raises:
-        ValueError: a phrase that the labels cannot spell, or too many of them.
+    Without phrases it does nothing. Raises ValueError as `keywords.spotter` does.
     """
 
     def __init__(self, phrases: Sequence[Phrase], labels: Labels, grid: Grid) -> None:
         def frames(seconds: float) -> int:
             return grid.covering_frames(grid.samples_in(seconds))
 
-        self._search = keywords.spotter(
-            phrases, labels, pause_frames=frames(PAUSE_S), rest_frames=frames(REST_S)
-        )
-        self._state = keywords.start(self._search)
         self._phrases = phrases
+        if phrases:
+            self._search = keywords.spotter(
+                phrases, labels, pause_frames=frames(PAUSE_S), rest_frames=frames(REST_S)
+            )
+            self._state = keywords.start(self._search)
 
-    def hear(self, chunk: Frames) -> list[Spotted]:
-        """Fold the frames of a chunk in."""
+    def asked_for(self, window: Window) -> Window:
+        """The window, saying what its frames must hold to be listened to."""
+        return replace(window, wants_all=True) if self._phrases else window
+
+    def heard(self, decoded: Decoded, chunk: Frames) -> Decoded:
+        """What the frames of a chunk have brought about, and what was spotted in them."""
+        if not self._phrases:
+            return decoded
         assert chunk.all_log_probs is not None, "keywords need the log-probs of all labels"
         self._state, spotted = keywords.fold(self._state, chunk.all_log_probs, self._search)
-        return spotted
+        return replace(decoded, spotted=spotted)
 
-    def finish(self) -> list[Spotted]:
+    def finish(self) -> Sequence[Spotted]:
         """End the audio here; the next frame begins anew as frame 0."""
+        if not self._phrases:
+            return ()
         self._state, spotted = keywords.finish(self._state, self._search)
         return spotted
 
-    def text(self, spotted: Spotted) -> str:
-        """The phrase that was spotted, as it was given."""
-        return self._phrases[spotted.index].text
+    def events(self, spotted: Sequence[Spotted], timeline: Timeline) -> list[Keyword]:
+        """What was spotted, on the stream's clock."""
+        events = []
+        for each in spotted:
+            start, end = map(Grid.seconds, timeline.span(each.start_frame, each.end_frame))
+            events.append(Keyword(self._phrases[each.index].text, start, end, each.score))
+        return events

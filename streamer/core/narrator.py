@@ -32,9 +32,9 @@ class Narrator:
         events, self._events = self._events, []
         return events
 
-    def say(self, event: Event) -> None:
-        """An event that concerns no utterance."""
-        self._events.append(event)
+    def say(self, *events: Event) -> None:
+        """Events that concern no utterance."""
+        self._events += events
 
     def is_silent(self) -> bool:
         """Whether nothing of this utterance is on display."""

@@ -6,7 +6,7 @@ in, windows come out; frames go in, events come out. Must not know: models, batc
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
@@ -21,8 +21,8 @@ from streamer.core.decoder import (
 )
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
-from streamer.core.hypothesis import Closed, Event, Flushed, Gap, Keyword
-from streamer.core.keywords import Phrase, Spotted
+from streamer.core.hypothesis import Closed, Event, Flushed, Gap
+from streamer.core.keywords import Phrase
 from streamer.core.listener import KeywordListener, check_keywords
 from streamer.core.loudness import LoudnessMeter
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
@@ -52,7 +52,7 @@ class _State:
     loudness: LoudnessMeter
     transcript: Transcript
     decoder: Decoder
-    listener: KeywordListener | None  # None: there is nothing to listen for
+    listener: KeywordListener
     in_flight: Window | None = None
     in_flight_changes: list[Change] = field(default_factory=list)
     changes: deque[_Settings] = field(default_factory=deque)  # later ones
@@ -68,8 +68,7 @@ class Stream:
     events for `take_events`. What is said depends on the samples and on where the flushes, gaps
     and changes lie between them, not on the size of the packets.
 
-    `keywords` are listened for beside the decoding, and change nothing in it. Raises ValueError
-    for one that the labels cannot spell, or that `text` redacts.
+    `keywords` change nothing in the decoding; ValueError as by `check_keywords`.
     """
 
     def __init__(
@@ -83,14 +82,11 @@ class Stream:
         keywords: Sequence[Phrase] = (),
         options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
-        self._context = context
-        self._grid = grid
+        self._context, self._grid = context, grid
         self._chunk_samples = grid.samples(context.chunk)
-        self._labels = labels
-        self._endpoint = endpoint
+        self._labels, self._endpoint = labels, endpoint
         self._search = search  # None: greedy
-        self._text = text
-        self._keywords = tuple(keywords)
+        self._text, self._keywords = text, tuple(keywords)
         check_keywords(self._keywords, labels, text)
         self._options, _ = supported(search, options)
         self.reset()
@@ -101,11 +97,8 @@ class Stream:
         utterance = Utterance(self._endpoint, loudness)
         transcript = Transcript(self._labels, timeline, utterance, self._text)
         chunker = Chunker(self._context, self._grid)
-        listener = None
-        if self._keywords:
-            listener = KeywordListener(self._keywords, self._labels, self._grid)
-        decoder = self._new_decoder()
-        self._state = _State(timeline, chunker, loudness, transcript, decoder, listener)
+        heard_by = self._new_decoder(), KeywordListener(self._keywords, self._labels, self._grid)
+        self._state = _State(timeline, chunker, loudness, transcript, *heard_by)
 
     def _new_decoder(self) -> Decoder:
         if self._search is None:
@@ -184,9 +177,7 @@ class Stream:
         """The next window; its frames must come back before the next one is taken."""
         state = self._state
         assert state.in_flight is None, ("a window is in flight", state.in_flight.start_sample)
-        state.in_flight = state.chunker.next_window()
-        if state.listener is not None:
-            state.in_flight = replace(state.in_flight, wants_all=True)
+        state.in_flight = state.listener.asked_for(state.chunker.next_window())
         state.in_flight_changes = self._due_changes(state.in_flight)
         return state.in_flight
 
@@ -214,8 +205,7 @@ class Stream:
         assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
         chunk, lookahead = frames.part(window.left, ahead), frames.part(ahead, end)
         decoded = self._state.decoder.decode(chunk, lookahead, changes)
-        listener = self._state.listener
-        return decoded if listener is None else replace(decoded, spotted=listener.hear(chunk))
+        return self._state.listener.heard(decoded, chunk)
 
     def accept_decoded(self, decoded: Decoded) -> None:
         """The second half of `accept_frames`."""
@@ -226,7 +216,7 @@ class Stream:
         state.loudness.measure()
         chunk_end = window.start_sample + self._grid.samples(window.chunk)
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
-        self._tell_spotted(decoded.spotted)
+        state.transcript.say(*state.listener.events(decoded.spotted, state.timeline))
         state.transcript.settle(decoded.settled)
         state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
@@ -290,7 +280,7 @@ class Stream:
         timeline, transcript, passed = state.timeline, state.transcript, False
         while mark := timeline.passed_mark():
             passed = True
-            self._tell_spotted(state.listener.finish() if state.listener is not None else ())
+            transcript.say(*state.listener.events(state.listener.finish(), timeline))
             transcript.settle(state.decoder.finish())
             timeline.marks.popleft()
             now = mark.at + timeline.lost
@@ -308,11 +298,3 @@ class Stream:
                 state.is_done = True
             timeline.origin = mark.at + timeline.lost
         return passed
-
-    def _tell_spotted(self, spotted: Sequence[Spotted]) -> None:
-        listener, timeline, seconds = self._state.listener, self._state.timeline, self._grid.seconds
-        for each in spotted:
-            assert listener is not None, spotted
-            start, end = timeline.span(each.start_frame, each.end_frame)
-            event = Keyword(listener.text(each), seconds(start), seconds(end), each.score)
-            self._state.transcript.say(event)

@@ -45,9 +45,9 @@ class Transcript:
         """The events since the last call, in order."""
         return self._narrator.take_events()
 
-    def say(self, event: Event) -> None:
-        """An event that concerns no utterance."""
-        self._narrator.say(event)
+    def say(self, *events: Event) -> None:
+        """Events that concern no utterance."""
+        self._narrator.say(*events)
 
     def settle(self, tokens: Sequence[Token]) -> None:
         """Take tokens that are final."""
