@@ -22,6 +22,8 @@ ROOM_SAMPLES = int(0.7 * SAMPLE_RATE)
 MAX_LEAD_SAMPLES = int(0.4 * SAMPLE_RATE)
 LONG_LEAD_SHARE = 0.1  # of the batches begin with up to four times as much
 EQUALISER_BANDS = 8
+LOWEST_HZ = 20.0  # of the features' filters
+WARP_KNEE_HZ = 4800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ class Augmentation:
     equalizer: float = 0.5
     band_limit: float = 0.08
     codec: float = 0.04
-    speed: tuple[float, float] = (0.9, 1.1)
+    speed: tuple[float, float] = (0.87, 1.15)
+    warp: tuple[float, float] = (0.84, 1.19)
     snr_db: tuple[float, float] = (8.0, 30.0)
     level_db: tuple[float, float] = (-38.0, -14.0)
     equalizer_db: float = 6.0
     mel_masks: int = 2
-    mel_mask_bins: int = 12
-    time_masks: int = 2
-    time_mask_share: float = 0.04
+    mel_mask_bins: int = 15
+    time_masks: int = 5
+    time_mask_share: float = 0.05
 
 
 GENTLE = Augmentation(
@@ -53,6 +56,7 @@ GENTLE = Augmentation(
     band_limit=0.0,
     codec=0.0,
     speed=(1.0, 1.0),
+    warp=(1.0, 1.0),
     snr_db=(30.0, 40.0),
     mel_masks=0,
     time_masks=0,
@@ -88,6 +92,16 @@ class Augmenter:
         if self._chance(1, self.settings.codec).item():
             x = mu_law(x)
         return x, lengths + lead + tail
+
+    def warp(self, mel_BMC: Tensor) -> Tensor:
+        """Other vocal tracts (Jaitly and Hinton 2013): the frequencies of log-mels, stretched."""
+        streams, frames, bins = mel_BMC.shape
+        place = warped_bins(bins, self._uniform(streams, *self.settings.warp))  # (B, C)
+        lower = place.long().clamp(max=bins - 2)
+        share = (place - lower)[:, None]
+        lower = lower[:, None].expand(streams, frames, bins)
+        warped: Tensor = mel_BMC.gather(2, lower).lerp(mel_BMC.gather(2, lower + 1), share)
+        return warped
 
     def mels(self, mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:
         """SpecAugment (Park et al.
@@ -168,6 +182,33 @@ class Augmenter:
 
     def _chance(self, count: int, share: float) -> Tensor:
         return torch.rand(count, generator=self.random) < share
+
+
+def warped_bins(bins: int, stretch_B: Tensor) -> Tensor:
+    """The place (B, C), in bins, whose loudness each mel bin takes over.
+
+    Frequencies are multiplied by ``stretch_B`` up to WARP_KNEE_HZ, or to where that ends up there;
+    above, what is left runs linearly to half the sample rate.
+    """
+    low, high = hertz_to_mel(torch.tensor([LOWEST_HZ, SAMPLE_RATE / 2]))
+    step = (high - low) / (bins + 1)
+    hertz = mel_to_hertz(low + step * torch.arange(1, bins + 1))
+    knee = WARP_KNEE_HZ / stretch_B.clamp(min=1.0)[:, None]
+    stretch, top = stretch_B[:, None], SAMPLE_RATE / 2
+    above = stretch * knee + (hertz - knee) * (top - stretch * knee) / (top - knee)
+    warped = hertz_to_mel(torch.where(hertz < knee, hertz * stretch, above))
+    place: Tensor = ((warped - low) / step - 1.0).clamp(0.0, bins - 1.0)
+    return place
+
+
+def hertz_to_mel(hertz: Tensor) -> Tensor:
+    """Kaldi's scale."""
+    return 1127.0 * torch.log1p(hertz / 700.0)
+
+
+def mel_to_hertz(mel: Tensor) -> Tensor:
+    """Its inverse."""
+    return 700.0 * torch.expm1(mel / 1127.0)
 
 
 def mu_law(x: Tensor) -> Tensor:

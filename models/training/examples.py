@@ -7,8 +7,8 @@ mask and of the normalisation policy. Knows nothing of files.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,16 @@ class Example:
     audio_s: float
 
 
+class Distortion(Protocol):
+    """What may happen to log-mels (B, M, C) before and after they are normalised."""
+
+    def warp(self, mel_BMC: Tensor) -> Tensor:
+        """Log-mels as another speaker's."""
+
+    def mels(self, mel_BMC: Tensor, lengths_B: Tensor) -> Tensor:
+        """Normalised log-mels with parts left out."""
+
+
 class Preparation:
     """Waveforms to Examples for an encoder whose outputs are ``output_stride`` frames apart."""
 
@@ -64,19 +74,18 @@ class Preparation:
         samples_B: Tensor,
         texts: list[list[int]],
         rng: random.Random,
-        distort: Callable[[Tensor, Tensor], Tensor] | None = None,
+        distortion: Distortion | None = None,
     ) -> Example:
-        """Waveforms in [-1, 1] whose first ``samples_B`` count, and the labels that they say.
-
-        ``distort`` changes normalised mels (B, M, C), given their lengths (B,).
-        """
+        """Waveforms in [-1, 1] whose first ``samples_B`` count, and the labels that they say."""
         chunking = self._draw_chunking(rng)
         extractor = self.extractors[self._draw_policy(rng)]
         mel, lengths = extractor.log_mel(audio_BS), mel_lengths(samples_B)
         chunk = chunking.chunk if chunking else self._draw_chunk(rng)
+        if distortion is not None:
+            mel = distortion.warp(mel)
         mel = extractor.normalize(mel, lengths, chunk)
-        if distort is not None:
-            mel = distort(mel, lengths)
+        if distortion is not None:
+            mel = distortion.mels(mel, lengths)
         return Example(
             features=stack(mel, self.features.stride),
             frames=lengths // self.features.stride,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, IterableDataset
 
 from models.features import FeatureConfig
 from models.training.augmentation import (
@@ -24,15 +25,22 @@ from models.training.augmentation import (
     load_recordings,
     prepare_room,
 )
-from models.training.checkpoint import Progress
 from models.training.data import Batch, Shard, batches, load_shards
 from models.training.examples import Example, Preparation
 from models.training.labels import Alphabet
 from models.training.network import VOCABULARY
 from models.training.recipe import Recipe, TrainingError
 
+AHEAD = 6  # examples that may wait for the network
 NOISE_SHARE = 0.7  # of the clips without speech; the others are nearly silent
 NEAR_SILENCE = (1.0, 300.0)  # deviations of 16-bit samples
+
+
+@dataclass(slots=True)
+class Heard:
+    """Hours of audio that a run has heard, those on their way to it included."""
+
+    hours: float
 
 
 class Mixture:
@@ -58,18 +66,23 @@ class Mixture:
         ]
         self.human = shards_of(arguments.human, "*")
 
-    def examples(self, progress: Progress) -> Iterator[Example]:
-        """As hard as ``progress``, which the caller moves on, asks for."""
+    def examples(self, exposure_h: float) -> Iterator[Example]:
+        """As hard as is fit for who has heard ``exposure_h`` hours, and goes on to hear these."""
+        for example in self._examples(heard := Heard(exposure_h)):
+            heard.hours += example.audio_s / 3600
+            yield example
+
+    def _examples(self, heard: Heard) -> Iterator[Example]:
         recipe = self.recipe
         easy = batches(self.synthetic, recipe.gentle_batch_s, recipe.gentle_clip_s, self.random)
         walks = [
             batches(shards, recipe.batch_s, recipe.max_clip_s, self.random)
             for shards in (self.synthetic, self.human)
         ]
-        while progress.exposure_h < recipe.gentle_h:
+        while heard.hours < recipe.gentle_h:
             yield self._example(next(easy), self.gentle)
         while True:
-            walk = walks[self.random.random() < recipe.humans(progress.exposure_h)]
+            walk = walks[self.random.random() < recipe.humans(heard.hours)]
             batch = without_speech(next(walk), self.noise, recipe.empty_share, self.random)
             clean = self.random.random() < recipe.clean_share
             yield self._example(batch, self.gentle if clean else self.augmenter)
@@ -79,7 +92,7 @@ class Mixture:
             torch.from_numpy(batch.audio), torch.from_numpy(batch.lengths)
         )
         texts = [self.alphabet.encode(text) for text in batch.texts]
-        return self.prepare(audio, samples, texts, self.draws, augmenter.mels)
+        return self.prepare(audio, samples, texts, self.draws, augmenter)
 
 
 def shards_of(folder: Path, pattern: str) -> list[Shard]:
@@ -109,3 +122,21 @@ def without_speech(
             chance = np.random.default_rng(rng.randrange(2**32))
             audio[row, :length] = chance.normal(0.0, rng.uniform(*NEAR_SILENCE), length)
     return replace(batch, audio=audio, texts=texts)
+
+
+class _Endless(IterableDataset[Example]):
+    """A Mixture's examples for a DataLoader."""
+
+    def __init__(self, mixture: Mixture, exposure_h: float) -> None:
+        self.mixture, self.exposure_h = mixture, exposure_h
+
+    def __iter__(self) -> Iterator[Example]:
+        return self.mixture.examples(self.exposure_h)
+
+
+def prepared(mixture: Mixture, exposure_h: float) -> Iterator[Example]:
+    """The examples of ``mixture``, made by a process of their own, AHEAD of them at most."""
+    loader = DataLoader(
+        _Endless(mixture, exposure_h), batch_size=None, num_workers=1, prefetch_factor=AHEAD
+    )
+    return iter(loader)

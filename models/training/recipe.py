@@ -58,6 +58,8 @@ class Recipe:
     human_from_h: float = option(12.0, "synthetic speech alone until then: it teaches alignment")
     human_share: float = option(0.15, "share of batches of human speech, reached at twice that")
     empty_share: float = option(0.0, "share of clips replaced by noise in which nothing is said")
+    dropped_channel_share: float = option(0.0, "share of a layer's channels left out, per clip")
+    dropped_branch_share: float = option(0.0, "share of a layer's branches left out, per clip")
     middle_weight: float = option(0.3, "weight of the CTC loss at the middle layer")
     full_context_share: float = option(0.15, "share of batches without a chunk mask")
     chunk_s: tuple[float, ...] = option((0.16, 0.64), "shortest and longest chunk of the masks")

@@ -20,11 +20,12 @@ from models.training import checkpoint
 from models.training.examples import Example
 from models.training.losses import ctc
 from models.training.masters import Masters
-from models.training.mixture import Mixture
+from models.training.mixture import Mixture, prepared
 from models.training.network import (
     BLANK,
     RUN_WEIGHTS,
     check_geometry,
+    drop_out,
     encoder_config,
     initialize,
     read_weights,
@@ -42,6 +43,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, config: EncoderConfig) -> None:
         self.recipe, self.model = recipe, Wav2Vec2BertForCTC(config)
         initialize(self.model)
+        drop_out(self.model, recipe.dropped_channel_share, recipe.dropped_branch_share)
         self.masters = Masters(self.model, torch.bfloat16)
         weights = self.masters.weights
         self.average = {name: master.clone() for name, master in weights.items()}
@@ -130,7 +132,7 @@ def loop(
     progress, recipe = trainer.progress, trainer.recipe
     saved, losses = time.monotonic(), []
     start = time.monotonic() - progress.elapsed_s
-    for example in mixture.examples(progress):
+    for example in prepared(mixture, progress.exposure_h):
         losses.append(trainer.step(example))
         progress.elapsed_s = time.monotonic() - start
         if progress.step % LOG_EVERY == 0:
