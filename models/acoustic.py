@@ -22,6 +22,7 @@ from models.features import (
     Normalization,
     with_normalization,
 )
+from models.packing import pack
 from models.state import EncoderState
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import Chunking, Wav2Vec2BertForCTC
@@ -54,15 +55,33 @@ class AcousticModel(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.vocabulary = name, vocabulary
+        self._place: tuple[str, torch.dtype, bool] | None = None
         self.model = model
         self.features = FeatureExtractor(features)
         causal: Normalization = "global" if features.normalization == "global" else "running"
         self.causal_features = FeatureExtractor(with_normalization(features, causal))
 
-    def place(self, device: str, dtype: torch.dtype) -> AcousticModel:
-        """Move to ``device``; the encoder computes in ``dtype``, the features stay in float32."""
+    def place(self, device: str, dtype: torch.dtype, *, int8: bool = False) -> AcousticModel:
+        """Move to ``device`` for good: the encoder computes in ``dtype``, the features in float32.
+
+        On a CPU its layers are packed, for inference alone, or with ``int8`` multiplied in 8 bits.
+
+        Raises:
+            ValueError: it is placed already in another way, or int8 cannot be had.
+        """
+        place = (device, dtype, int8)
+        if self._place is not None:
+            if place != self._place:
+                raise ValueError(f"placed as {self._place} already, got {place}")
+            return self
         self.to(device)
         self.model.to(dtype)
+        if device == "cpu":
+            encoder = self.model.wav2vec2_bert
+            for part in (encoder.encoder, encoder.intermediate_ffn, encoder.adapter):
+                if part is not None:
+                    pack(part, int8=int8)
+        self._place = place
         return self
 
     @property

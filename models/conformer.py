@@ -236,6 +236,17 @@ def progress(state: AttentionState, rows: Rows) -> tuple[Tensor, Tensor, Tensor]
     return state.position, rows.slots, state.position[rows.slots] + rows.committed
 
 
+class Pointwise(nn.Conv1d):
+    """A convolution of one frame: a linear layer whose weight has the checkpoint's shape."""
+
+    def __init__(self, size: int, output: int) -> None:
+        super().__init__(size, output, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C'), unlike a Conv1d: channels last."""
+        return F.linear(x, self.weight.squeeze(-1))
+
+
 class ConvolutionModule(nn.Module):
     """LayerNorm, GLU, causal depthwise convolution.
 
@@ -246,21 +257,19 @@ class ConvolutionModule(nn.Module):
         super().__init__()
         size, self.past = config.hidden_size, config.conv_depthwise_kernel_size - 1
         self.layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.pointwise_conv1 = nn.Conv1d(size, 2 * size, 1, bias=False)
+        self.pointwise_conv1 = Pointwise(size, 2 * size)
         self.depthwise_conv = nn.Conv1d(size, size, self.past + 1, groups=size, bias=False)
         self.depthwise_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.pointwise_conv2 = nn.Conv1d(size, size, 1, bias=False)
+        self.pointwise_conv2 = Pointwise(size, size)
         self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, T, C) and past (B, C, K - 1) -> (B, T, C) and past + inputs (B, C, K - 1 + T)."""
-        gated = F.glu(
-            F.linear(self.layer_norm(x), self.pointwise_conv1.weight.squeeze(-1))
-        ).transpose(1, 2)
+        gated = F.glu(self.pointwise_conv1(self.layer_norm(x))).transpose(1, 2)
         seen = F.pad(gated, (self.past, 0)) if past is None else torch.cat([past, gated], dim=-1)
         mixed = self.depthwise_conv(seen).transpose(1, 2)
-        mixed = self.activation(self.depthwise_layer_norm(mixed))
-        return F.linear(mixed, self.pointwise_conv2.weight.squeeze(-1)), seen
+        y: Tensor = self.pointwise_conv2(self.activation(self.depthwise_layer_norm(mixed)))
+        return y, seen
 
 
 class EncoderLayer(nn.Module):

@@ -83,6 +83,7 @@ def build_runner(
             slots=slots,
             device=config.device,
             dtype=config.dtype,
+            threads=config.threads,
             search=build_search(acoustic, config),
         )
     except ValueError as error:

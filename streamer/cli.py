@@ -28,6 +28,9 @@ from streamer.wording import build_wording
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     arguments = _parser().parse_args(argv)
+    # OpenMP's threads wait for each other by spinning, which is ruinous where others want the
+    # processor too; it reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.stdout is None:
         return _complain("standard output is closed")
     try:

@@ -46,7 +46,7 @@ NO_LM, MODEL_LM = "none", "model"
 Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class ModelConfig:
     )
     left_context_s: float = setting(3.2, "seconds before the chunk that the encoder sees")
     device: Device = setting("auto", "where the model runs")
-    dtype: Dtype = setting("auto", "number format of the model")
+    dtype: Dtype = setting("auto", "number format of the model; int8: faster on CPUs")
+    threads: int = setting(0, "threads of the model on a CPU; 0: as many as measure best")
     lm: str = setting(NO_LM, "language model: none, model (the checkpoint's own), or a file")
     lm_alpha: float = setting(0.5, "weight of the language model")
     lm_beta: float = setting(1.0, "what every word scores beside it")
@@ -70,6 +71,7 @@ class ModelConfig:
     stability: Stability = setting("low", "low: partials show all; high: nothing that may change")
 
     def __post_init__(self) -> None:
+        check_range("threads", self.threads, 0, 1_024)
         check_range("left_context_s", self.left_context_s, 0.0, 60.0)
         check_range("lm_alpha", self.lm_alpha, 0.0, 10.0)
         check_range("lm_beta", self.lm_beta, -10.0, 10.0)

@@ -36,7 +36,8 @@ ALLOWED = {
     "streamer.text": ("text_to_num", "streamer.core"),
     "streamer.wording": ("streamer.config", "streamer.core", "streamer.text"),
     "streamer.engine": ("numpy", "streamer.core", "streamer.config"),
-    "streamer.engine.runner": ("numpy", "torch", "streamer.core", "streamer.config"),
+    "streamer.engine.runner": ("numpy", "torch", "streamer.core", "streamer.engine.device"),
+    "streamer.engine.device": ("torch",),
     "streamer.edges": (
         "numpy",
         "soundfile",
@@ -231,7 +232,7 @@ def test_only_the_command_line_imports_the_evaluation():
     assert importers == {"streamer.cli"}
 
 
-def test_only_the_runner_imports_torch_in_streamer():
+def test_only_the_runner_and_its_device_import_torch_in_streamer():
     importers = {
         name
         for name, path in MODULES.items()
@@ -240,7 +241,7 @@ def test_only_the_runner_imports_torch_in_streamer():
             is_part(t, "torch") for t in imports(ast.parse(path.read_text()), only_at_import=False)
         )
     }
-    assert importers <= {"streamer.engine.runner", *ROOTS}
+    assert importers <= {"streamer.engine.runner", "streamer.engine.device", *ROOTS}
 
 
 def test_the_rules_bite():

@@ -17,10 +17,10 @@ from models.features import (
     FeatureConfig,
     FeatureExtractor,
     Normalization,
-    mel_lengths,
     stack,
     with_normalization,
 )
+from models.mel import mel_lengths
 from models.training.data import SAMPLE_RATE
 from models.training.losses import Targets
 from models.training.recipe import Finetuning, Recipe

@@ -40,7 +40,7 @@ class Finetuner:
     ) -> None:
         self.recipe, self.acoustic, self.world = recipe, acoustic, world
         self.alphabet = Alphabet(acoustic.vocabulary)
-        acoustic.place(str(world.device), torch.float32)
+        acoustic.to(world.device)
         self.masters = Masters(acoustic.model, dtype)
         self.prepare = Preparation(
             recipe, acoustic.features.config, acoustic.stride, acoustic.model.lm_head.weight.device

@@ -19,9 +19,10 @@ from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames, Labels
+from streamer.engine.device import choose_device, choose_dtype, choose_threads
 
 Mode = Literal["cache", "window"]
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TRIAL_WINDOWS = 4
 
 
 class Vocabulary(Protocol):
@@ -64,8 +65,8 @@ class Acoustic(Protocol):
     def __call__(self, samples_BS: Tensor, lengths_B: Tensor) -> Any:
         """Whole recordings, ``lengths_B`` samples each: log-probs (B, U, V) and frames (B,)."""
 
-    def place(self, device: str, dtype: torch.dtype) -> Any:
-        """The model itself, moved to ``device`` and ``dtype``."""
+    def place(self, device: str, dtype: torch.dtype, *, int8: bool) -> Any:
+        """The model itself, moved to ``device`` and ``dtype``; ValueError if it cannot be."""
 
     def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any:
         """New state of ``slots`` streams; ValueError for a geometry that it cannot have."""
@@ -96,7 +97,9 @@ class ModelRunner:
         context: what a chunk may see, left context included, in output frames.
         slots: streams that can be open at once.
         device: ``auto`` is CUDA where there is one.
-        dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32.
+        dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32; ``int8``
+            multiplies whole numbers on a CPU and keeps the rest as ``auto``.
+        threads: of torch in this process, on a CPU; 0: those with which a step takes least time.
         search: how its frames are decoded; None: greedily.
 
     Raises:
@@ -112,6 +115,7 @@ class ModelRunner:
         slots: int,
         device: str = "auto",
         dtype: str = "auto",
+        threads: int = 0,
         search: BeamSearch | None = None,
     ) -> None:
         self.device = choose_device(device)
@@ -129,8 +133,11 @@ class ModelRunner:
             vocabulary.confidence_exponent,
         )
         self._cached = mode == "cache"
-        self._model: Acoustic = model.place(self.device, self.dtype)
+        self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")
         self._state = self._new_state(context)
+        if self.device == "cpu":
+            self.threads = threads or choose_threads(self._trial)
+            torch.set_num_threads(self.threads)
 
     def _new_state(self, context: Context) -> Any:
         geometry = (context.left, context.chunk, context.right, self._cached)
@@ -141,6 +148,15 @@ class ModelRunner:
             raise ValueError(
                 f"no memory for {self.slots} sessions of {one:.1f} MiB each on {self.device}"
             ) from error
+
+    def _trial(self) -> None:
+        """A step of few streams, as most are; leaves every slot as if it had never been."""
+        frames = self.context
+        samples = np.zeros(self.grid.span_samples(frames.total), np.float32)
+        window = Window(samples, frames.left, frames.chunk, frames.right, 0)
+        slots = range(min(self.slots, TRIAL_WINDOWS))
+        self.run(slots, [window] * len(slots))
+        self.reset(slots)
 
     @torch.inference_mode()
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
@@ -202,31 +218,3 @@ def _size_bytes(state: Any) -> int:
     if is_dataclass(state):
         return sum(_size_bytes(getattr(state, each.name)) for each in fields(state))
     return sum(map(_size_bytes, state)) if isinstance(state, tuple | list) else 0
-
-
-def choose_device(device: str) -> str:
-    """``auto`` resolved; a named device checked."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind, index = torch.device(device).type, torch.device(device).index or 0
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r}: expected auto, cpu or cuda") from error
-    if kind == "cuda" and index >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {device!r}: expected one of {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
-def choose_dtype(dtype: str, device: str) -> torch.dtype:
-    """``auto`` resolved: bfloat16 on CUDA and on CPUs that have AMX or AVX-512 BF16."""
-    if dtype != "auto":
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r}: expected auto or one of {', '.join(DTYPES)}")
-        return DTYPES[dtype]
-    if device.startswith("cuda"):
-        return torch.bfloat16
-    abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch >= 2.12
-    fast = abilities.get("amx_bf16") or abilities.get("avx512_bf16")
-    return torch.bfloat16 if fast else torch.float32

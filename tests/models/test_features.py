@@ -9,14 +9,12 @@ import torch
 from transformers import SeamlessM4TFeatureExtractor
 
 from models.features import (
-    MEL_FLOOR,
     FeatureConfig,
     FeatureExtractor,
     FeatureStats,
-    LogMel,
-    num_mel_frames,
     stack,
 )
+from models.mel import MEL_FLOOR, LogMel, num_mel_frames
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,7 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import SeamlessM4TFeatureExtractor
 
 from models.conformer import Rows
-from models.features import LogMel, stack
+from models.features import stack
+from models.mel import LogMel
 from models.state import state_bytes
 from models.wav2vec2_bert import Chunking
 from tests.models.networks import POSITIONS, acoustic, hugging_face, network

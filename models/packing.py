@@ -1,0 +1,85 @@
+"""Linear layers as a processor likes to read them: packed once, or with weights of 8 bits.
+
+Owns the replacement of an encoder's linear layers for inference on a CPU, where a plain weight is
+brought into the kernel's own order anew for every call. Must not know: what the layers are for.
+
+Shapes: M row, K input, N output.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.conformer import Pointwise
+
+ZERO = 128  # int8 activations are stored from 0 to 255: the kernels that are fast want no sign
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight has the order of oneDNN's kernels; the same function."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.in_features = weight.shape[1]
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N)."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return y
+
+
+class Int8Linear(nn.Module):
+    """A linear layer in whole numbers: weights scaled by output, activations by row as they come.
+
+    A row's scale is its own, so the neighbours in a batch change nothing.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.in_features = weight.shape[1]
+        weight = weight.float()
+        self.scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N,)
+        self.zero = torch.zeros(len(weight), dtype=torch.int64)
+        whole = (weight / self.scale[:, None]).round().to(torch.int8)
+        self.weight = torch.ops.onednn.qlinear_prepack(whole, None)
+        self.bias = None if bias is None else bias.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., K) -> (..., N)."""
+        scale = x.abs().amax(dim=-1, keepdim=True).float().clamp_min(1e-12) / 127  # (..., 1)
+        whole = (x / scale).round_().add_(ZERO).to(torch.uint8)
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
+            whole, 1.0, ZERO, self.weight, self.scale, self.zero,
+            None, 1.0, 0, torch.float32, "none", [], "",
+        )  # fmt: skip
+        y = y * scale if self.bias is None else torch.addcmul(self.bias, y, scale)
+        return y.to(x.dtype)
+
+
+@torch.no_grad()
+def pack(module: nn.Module, *, int8: bool = False) -> None:
+    """Replace every linear layer within ``module``, which is on the CPU and will not be trained.
+
+    What cannot be packed in its number format, or by this build of torch, stays as it is.
+
+    Raises:
+        ValueError: ``int8`` where this build of torch has no kernels for it.
+    """
+    kind = Int8Linear if int8 else PackedLinear
+    for name, child in module.named_children():
+        if isinstance(child, nn.Linear | Pointwise):
+            weight = child.weight.flatten(1)
+            bias = None if child.bias is None else child.bias.detach()
+            try:
+                packed = kind(weight.detach().contiguous(), bias)
+                packed(weight.new_zeros(1, weight.shape[1]))
+            except (RuntimeError, AttributeError) as error:  # NotImplementedError is a RuntimeError
+                if int8:
+                    raise ValueError("int8: this build of torch has no kernels for it") from error
+                continue
+            setattr(module, name, packed)
+        else:
+            pack(child, int8=int8)

@@ -1,0 +1,86 @@
+"""Which device, which number format and how many threads a model runs with.
+
+Owns what is asked of the machine. Must not know: models, windows.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TRIALS = 3
+
+
+def choose_device(device: str) -> str:
+    """``auto`` resolved; a named device checked."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r}: expected auto, cpu or cuda") from error
+    count = torch.cuda.device_count()
+    if kind == "cuda" and not count:
+        raise ValueError(f"device {device!r}: torch finds no CUDA device here; use cpu or auto")
+    if kind == "cuda" and index >= count:
+        raise ValueError(f"device {device!r}: expected cuda:0 to cuda:{count - 1}")
+    return device
+
+
+def choose_dtype(dtype: str, device: str) -> torch.dtype:
+    """``auto`` resolved: bfloat16 on CUDA and on CPUs that have AMX or AVX-512 BF16.
+
+    ``int8`` is that of a CPU's matrix products alone; the rest is computed as with ``auto``.
+    """
+    if dtype == "int8":
+        if device != "cpu":
+            raise ValueError(f"dtype 'int8': expected device cpu, got {device}")
+        if not _abilities() & {"avx512_vnni", "avx_vnni", "amx_int8"}:
+            raise ValueError("dtype 'int8': this processor has no instructions for it (VNNI, AMX)")
+    elif dtype != "auto":
+        if dtype not in DTYPES:
+            known = ", ".join([*DTYPES, "int8"])
+            raise ValueError(f"dtype {dtype!r}: expected auto or one of {known}")
+        return DTYPES[dtype]
+    fast = device.startswith("cuda") or _abilities() & {"amx_bf16", "avx512_bf16"}
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _abilities() -> set[str]:
+    """What this processor can, as Linux names it; nothing where nobody says."""
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.12
+    if ask is not None:
+        return {name for name, has in ask().items() if has}
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def choose_threads(trial: Callable[[], None]) -> int:
+    """The number of torch's threads, from 1 to what it had, with which ``trial`` takes least time.
+
+    Small models are slower with two threads than with one: their operations are over before the
+    threads have met. Where processors are busy with other work, so are large ones.
+    """
+    most = torch.get_num_threads()
+    best, threads, least_s = 1, 1, float("inf")
+    while threads <= most:
+        torch.set_num_threads(threads)
+        trial()
+        taken_s = min(_seconds(trial) for _ in range(TRIALS))
+        if taken_s > least_s:
+            break
+        best, least_s = threads, taken_s
+        threads = most if threads < most < 2 * threads else 2 * threads
+    torch.set_num_threads(most)
+    return best
+
+
+def _seconds(trial: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    trial()
+    return time.perf_counter() - begin

@@ -1,0 +1,51 @@
+"""What is chosen for the machine: devices by name, threads by trial."""
+
+import time
+
+import pytest
+import torch
+
+from streamer.engine import device
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "message"),
+    [
+        (0, "cuda", "torch finds no CUDA device here; use cpu or auto"),
+        (0, "cuda:1", "torch finds no CUDA device here; use cpu or auto"),
+        (2, "cuda:2", "expected cuda:0 to cuda:1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(monkeypatch, count, name, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ValueError, match=f"device '{name}': {message}"):
+        device.choose_device(name)
+
+
+def test_int8_needs_a_processor_that_has_it(monkeypatch):
+    monkeypatch.setattr(device, "_abilities", set)
+    with pytest.raises(ValueError, match="no instructions for it"):
+        device.choose_dtype("int8", "cpu")
+    with pytest.raises(ValueError, match="expected device cpu, got cuda"):
+        device.choose_dtype("int8", "cuda")
+    assert device.choose_dtype("auto", "cpu") is torch.float32
+    monkeypatch.setattr(device, "_abilities", lambda: {"avx512_bf16", "avx512_vnni"})
+    assert device.choose_dtype("int8", "cpu") is torch.bfloat16
+    assert device.choose_dtype("auto", "cpu") is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("seconds", "best"),
+    [({1: 1, 2: 2, 4: 0}, 1), ({1: 3, 2: 2, 4: 4, 6: 1}, 2), ({1: 4, 2: 3, 4: 2, 6: 1}, 6)],
+)
+def test_threads_are_added_as_long_as_a_step_gets_shorter(monkeypatch, seconds, best):
+    most, now, used = max(seconds), [0.0], [max(seconds)]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: most)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: used.append(count))
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def trial():
+        now[0] += seconds[used[-1]]
+
+    assert device.choose_threads(trial) == best
+    assert used[-1] == most  # who asks sets them
