@@ -67,6 +67,8 @@ def choose_threads(trial: Callable[[], None]) -> int:
     threads have met. Where processors are busy with other work, so are large ones.
     """
     most = torch.get_num_threads()
+    if most == 1:
+        return 1
     best, threads, least_s = 1, 1, float("inf")
     while threads <= most:
         torch.set_num_threads(threads)
