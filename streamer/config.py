@@ -240,6 +240,9 @@ class WyomingConfig:
     endpointing: Literal["client", "server"] = setting(
         "client", "who ends an utterance: audio-stop, or our endpoint", "--wyoming-endpointing"
     )
+    zeroconf: Literal["auto", "on", "off"] = setting(
+        "auto", "tell the network; auto: beyond loopback", "--wyoming-zeroconf"
+    )
     max_audio_s: float = setting(300.0, "audio of one transcription", "--wyoming-max-audio-s")
     max_connections: int = setting(64, "open connections", "--wyoming-max-connections")
 

@@ -45,6 +45,8 @@ ALLOWED = {
         "websockets",
         "aiomqtt",
         "paho",
+        "zeroconf",
+        "ifaddr",
         "streamer.audio",
         "streamer.captions",
         "streamer.engine",

@@ -3,14 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
@@ -19,11 +17,14 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
 from streamer.config import ConfigError, EndpointRules, WyomingConfig
+from streamer.core.decoder import BeamSearch
+from streamer.core.scoring import NoScorer
 from streamer.edges.wyoming import Program, WyomingServer, connection
-from streamer.edges.wyoming.framing import MAX_LINE_BYTES, FrameError, encoded, read
+from streamer.edges.wyoming.framing import MAX_LINE_BYTES, encoded
+from streamer.edges.wyoming.turn import Wishes
 from streamer.engine.engine import Engine
 from tests.engine.harness import GatedModel
-from tests.fakes import FakeModel, silence, speak
+from tests.fakes import FakeModel, SearchedModel, silence, speak
 from tests.serving import in_loop, pcm
 
 RULES = EndpointRules(silence_s=0.3)
@@ -157,6 +158,51 @@ async def test_we_end_the_utterance_when_asked_to(caplog: pytest.LogCaptureFixtu
                 await speak_to(joined, speak("and again"))
                 assert (await answer(joined))[0] == "and again"
     assert caplog.text == ""
+
+
+def wanted(**data: Any) -> Wishes:
+    return Wishes.of(Transcribe(**data).event().data)
+
+
+def test_a_client_says_which_words_and_how_much_patience() -> None:
+    """Whatever it says; names first, as they count more."""
+    wishes = wanted(transcript_terms=["dim"], transcript_names=["Lamp", "the hall", "Lamp"])
+    assert wishes == Wishes(("Lamp", "the hall", "dim"))
+    assert Wishes.of({"transcript_names": 3, "transcript_terms": [None, "", "x" * 99, "y"]}) == (
+        Wishes(("y",))
+    )
+    assert len(wanted(transcript_names=[str(n) for n in range(999)]).hotwords) == 100
+    rules = EndpointRules(silence_s=0.6, blank_s=1.2, max_utterance_s=7.0)
+    for sensitivity, silence_s in (("relaxed", 1.2), ("aggressive", 0.3), ("default", 0.6)):
+        patient = wanted(vad_sensitivity=sensitivity).rules(rules)
+        assert patient == EndpointRules(
+            silence_s=silence_s, blank_s=2 * silence_s, max_utterance_s=7.0
+        )
+    assert Wishes.of({"vad_sensitivity": ["relaxed"]}) == Wishes()
+    assert wanted(vad_sensitivity="relaxed").rules(EndpointRules(blank_s=3600.0)).blank_s == 3600
+
+
+@in_loop
+async def test_the_words_of_a_request_reach_its_search_and_no_other() -> None:
+    expected: list[tuple[str, ...]] = []
+
+    def scorer(hotwords: Sequence[str]) -> NoScorer:
+        expected.append(tuple(hotwords))
+        return NoScorer()
+
+    search = BeamSearch(8, scorer, takes_hotwords=True)
+    async with (
+        serving(model=SearchedModel(slots=2, search=search)) as server,
+        client(server) as joined,
+    ):
+        await joined.write_event(Transcribe(transcript_names=["Lamp"]).event())
+        await joined.write_event(AudioStart(16_000, 2, 1).event())
+        await chunks(joined, speak("the lamp"))
+        await joined.write_event(AudioStop().event())
+        assert (await answer(joined))[0] == "the lamp"
+        await speak_to(joined, speak("again"))
+        assert (await answer(joined))[0] == "again"
+    assert expected == [(), ("lamp",), ()]
 
 
 @in_loop
@@ -294,22 +340,3 @@ async def test_an_address_in_use_is_one_sentence() -> None:
         with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1"):
             async with WyomingServer(engine, RULES, config, Program("fake", "1")):
                 pass
-
-
-# --- framing --------------------------------------------------------------------------------------
-
-
-@given(st.binary(max_size=300), st.integers(0, 300))
-def test_any_bytes_are_an_event_or_a_frame_error(data: bytes, cut: int) -> None:
-    async def scenario() -> None:
-        valid = encoded_chunk({"rate": 1})
-        reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
-        reader.feed_data(valid[:cut] + data)
-        reader.feed_eof()
-        try:
-            while await read(reader) is not None:
-                pass
-        except (FrameError, asyncio.IncompleteReadError):
-            pass
-
-    asyncio.run(scenario())

@@ -12,17 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from streamer.audio import SAMPLE_RATE, PcmDecoder, bytes_per_sample
+from streamer.audio import SAMPLE_RATE
 from streamer.config import EndpointRules, WyomingConfig
 from streamer.edges.wyoming.framing import Event, FrameError, encoded, read
+from streamer.edges.wyoming.turn import ClientError, Turn, Wishes, audio_format
 from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import Session, SessionError
-from streamer.messages import AudioFormat, Final, MessageError, Partial
+from streamer.engine.session import SessionError
+from streamer.messages import Final, Partial
 
 IDLE_S = 60.0  # a client may send nothing for so long
 SEND_S = 3.0  # and leave an event unread for so long
-SLICES_PER_S = 4  # a large chunk is decoded in slices, so that others get their turn
-SAMPLE_BYTES = 2  # the width that is served
 
 logger = logging.getLogger(__name__)
 
@@ -33,39 +32,6 @@ class Program:
 
     model: str
     version: str
-
-
-class _ClientError(Exception):
-    """The connection must end with this error."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class _Turn:
-    """One transcription: its session, its audio so far, and the task that answers."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.answering: asyncio.Task[None]
-        self._decoder: PcmDecoder | None = None
-        self._audio: AudioFormat | None = None
-
-    async def hear(self, audio: AudioFormat, data: bytes) -> None:
-        """Take a chunk, in whatever format it says it has."""
-        if self._decoder is None or audio != self._audio:
-            await self.end_format()
-            self._decoder, self._audio = PcmDecoder(audio), audio
-        slice_bytes = bytes_per_sample(audio) * (audio.sample_rate // SLICES_PER_S)
-        for at in range(0, len(data), slice_bytes):
-            await self.session.send(self._decoder.accept(data[at : at + slice_bytes]))
-
-    async def end_format(self) -> None:
-        """Take what the resampler holds back."""
-        if self._decoder is not None:
-            await self.session.send(self._decoder.finish())
-            self._decoder = None
 
 
 class Connection:
@@ -84,7 +50,8 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._engine, self._endpoint = engine, endpoint
         self._config, self._program = config, program
-        self._turn: _Turn | None = None
+        self._turn: Turn | None = None
+        self._wishes = Wishes()  # for the next turn
         self._is_answered = False  # we have ended the turn, and its audio may go on for a while
         self._is_leaving = False
 
@@ -95,9 +62,9 @@ class Connection:
                 await self._converse(tasks)
         except* (ConnectionError, asyncio.IncompleteReadError):
             logger.info("wyoming %s: the client has gone", self.id)
-        except* _ClientError as faults:
+        except* ClientError as faults:
             fault = faults.exceptions[0]
-            assert isinstance(fault, _ClientError), fault
+            assert isinstance(fault, ClientError), fault
             await self._end(fault.code, str(fault))
         except* SessionError as failures:
             if not self._is_leaving:
@@ -129,7 +96,10 @@ class Connection:
                     await self._send("info", self._info())
                 case "ping":
                     await self._send("pong", {"text": str(event.data.get("text") or "")[:1024]})
-                case "transcribe" | "audio-start":
+                case "transcribe":
+                    self._is_answered = False
+                    self._wishes = Wishes.of(event.data)
+                case "audio-start":
                     self._is_answered = False
                 case "audio-chunk" if not self._is_answered:
                     await self._hear(tasks, event)
@@ -143,26 +113,28 @@ class Connection:
             async with asyncio.timeout(IDLE_S):
                 return await read(self._reader)
         except TimeoutError:
-            raise _ClientError("timeout", f"expected an event within {IDLE_S:g} s") from None
+            raise ClientError("timeout", f"expected an event within {IDLE_S:g} s") from None
         except FrameError as error:
-            raise _ClientError("bad-request", str(error)) from error
+            raise ClientError("bad-request", str(error)) from error
 
     async def _hear(self, tasks: asyncio.TaskGroup, chunk: Event) -> None:
-        audio = _format(chunk.data)
+        audio = audio_format(chunk.data)
         turn = self._turn or self._open_turn(tasks)
         if turn.session.received_samples > self._config.max_audio_s * SAMPLE_RATE:
             limit = f"{self._config.max_audio_s:g} s"
-            raise _ClientError(
-                "too-long", f"expected at most {limit} of audio in one transcription"
-            )
+            raise ClientError("too-long", f"expected at most {limit} of audio in one transcription")
         await self._unless_ended(turn.hear(audio, chunk.payload))
 
-    def _open_turn(self, tasks: asyncio.TaskGroup) -> _Turn:
+    def _open_turn(self, tasks: asyncio.TaskGroup) -> Turn:
+        wishes, self._wishes = self._wishes, Wishes()
+        rules = wishes.rules(self._endpoint)
         try:
-            session = self._engine.open_session(self._endpoint, name=f"wyoming-{self.id}")
+            session = self._engine.open_session(rules, name=f"wyoming-{self.id}")
         except CapacityError as full:
-            raise _ClientError("capacity", str(full)) from full
-        turn = self._turn = _Turn(session)
+            raise ClientError("capacity", str(full)) from full
+        if wishes.hotwords and session.takes_hotwords:
+            session.configure(rules, wishes.hotwords)
+        turn = self._turn = Turn(session)
         turn.answering = tasks.create_task(self._answer(turn), name=f"wyoming answer {self.id}")
         return turn
 
@@ -185,7 +157,7 @@ class Connection:
             if not (self._is_answered or self._is_leaving):
                 raise
 
-    async def _answer(self, turn: _Turn) -> None:
+    async def _answer(self, turn: Turn) -> None:
         """Committed text as it grows, then the transcript."""
         finals: list[str] = []
         sent = ""
@@ -261,16 +233,3 @@ class Connection:
 
 def _joined(texts: list[str]) -> str:
     return " ".join(text for text in texts if text)
-
-
-def _format(data: dict[str, Any]) -> AudioFormat:
-    """The format of a chunk, which says it itself."""
-    rate, width, channels = (data.get(name) for name in ("rate", "width", "channels"))
-    if width != SAMPLE_BYTES:
-        raise _ClientError("bad-request", "expected audio of width 2 (16 bits)")
-    if not (isinstance(rate, int) and isinstance(channels, int)):
-        raise _ClientError("bad-request", "expected whole numbers for rate and channels")
-    try:
-        return AudioFormat("pcm_s16le", rate, channels)
-    except MessageError as error:
-        raise _ClientError("bad-request", str(error)) from error
