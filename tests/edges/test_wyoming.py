@@ -202,7 +202,7 @@ async def test_the_words_of_a_request_reach_its_search_and_no_other() -> None:
         assert (await answer(joined))[0] == "the lamp"
         await speak_to(joined, speak("again"))
         assert (await answer(joined))[0] == "again"
-    assert expected == [(), ("lamp",), ()]
+    assert [each for each in expected if each] == [("lamp",)]  # once, for its own turn
 
 
 @in_loop
