@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
-from streamer.config import ConfigError, EndpointRules, WyomingConfig
+from streamer.config import ConfigError, DecodingOptions, EndpointRules, WyomingConfig
 from streamer.core.decoder import BeamSearch
 from streamer.core.scoring import NoScorer
 from streamer.edges.wyoming import Program, WyomingServer, connection
@@ -186,8 +186,8 @@ def test_a_client_says_which_words_and_how_much_patience() -> None:
 async def test_the_words_of_a_request_reach_its_search_and_no_other() -> None:
     expected: list[tuple[str, ...]] = []
 
-    def scorer(hotwords: Sequence[str]) -> NoScorer:
-        expected.append(tuple(hotwords))
+    def scorer(options: DecodingOptions) -> NoScorer:
+        expected.append(tuple(each.text for each in options.hotwords))
         return NoScorer()
 
     search = BeamSearch(8, scorer, takes_hotwords=True)

@@ -9,7 +9,7 @@ import logging
 import secrets
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streamer.audio import SAMPLE_RATE
@@ -18,7 +18,7 @@ from streamer.edges.wyoming.framing import Event, FrameError, encoded, read
 from streamer.edges.wyoming.turn import ClientError, Turn, Wishes, audio_format
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.session import SessionError
-from streamer.messages import Final, Partial
+from streamer.messages import Final, Partial, expected_words
 
 IDLE_S = 60.0  # a client may send nothing for so long
 SEND_S = 3.0  # and leave an event unread for so long
@@ -132,8 +132,9 @@ class Connection:
             session = self._engine.open_session(rules, name=f"wyoming-{self.id}")
         except CapacityError as full:
             raise ClientError("capacity", str(full)) from full
-        if wishes.hotwords and session.takes_hotwords:
-            session.configure(rules, wishes.hotwords)
+        options = replace(session.options, hotwords=expected_words(wishes.hotwords))
+        if wishes.hotwords and not session.unsupported(options):
+            session.configure(rules, options)
         turn = self._turn = Turn(session)
         turn.answering = tasks.create_task(self._answer(turn), name=f"wyoming answer {self.id}")
         return turn
