@@ -83,13 +83,15 @@ async def test_the_network_finds_who_wants_to_be_found() -> None:
     """Two at once get names of their own; on loopback nobody is told unless asked to."""
     async with browser() as seen:
         async with serving() as quiet, serving(zeroconf="on") as first:
-            await seen.until(first.port)
+            port = first.port
+            await seen.until(port)
             async with serving(zeroconf="on") as second:
-                await seen.until(first.port, second.port)
+                other = second.port
+                await seen.until(port, other)
                 assert all(name.startswith("streamer") for name in seen.found)
-            await seen.until(first.port, without=[second.port])
+            await seen.until(port, without=[other])
             assert quiet.port not in seen.ports
-        await seen.until(without=[first.port])
+        await seen.until(without=[port, other])
 
 
 @in_loop
