@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clients.python import Recognition, RecognizerError, recognize
+from clients.python import Patience, Recognition, RecognizerError, recognize
 from streamer import messages as m
 from streamer.config import ServerConfig
 from tests.fakes import silence, speak
@@ -131,7 +131,7 @@ async def test_what_cannot_be_reached_is_one_sentence() -> None:
 async def test_a_server_that_goes_away_is_an_error() -> None:
     running = service(ServerConfig(port=0, drain_timeout_s=0.01))
     serving = await running.__aenter__()
-    async with Recognition(serving.url) as stream:
+    async with Recognition(serving.url, patience=Patience(total_s=0)) as stream:
         messages = aiter(stream)
         assert isinstance(await anext(messages), m.Ready)
         leaving = asyncio.create_task(running.__aexit__(None, None, None), name="leave")
@@ -141,6 +141,69 @@ async def test_a_server_that_goes_away_is_an_error() -> None:
             await anext(aiter(stream))
         assert caught.value.code == "connection"
         await leaving
+
+
+@pytest.mark.parametrize("drain_timeout_s", [0.01, 20.0])
+@in_loop
+async def test_a_new_session_goes_on_where_a_lost_one_had_its_last_final(
+    drain_timeout_s: float,
+) -> None:
+    """The server is cut off in mid-utterance, or ends what it has; another takes its place."""
+    said = [speak("one"), silence(1.0), speak("two three"), speak(" and four"), silence(0.2)]
+    heard: list[m.ServerMessage] = []
+    first = service(ServerConfig(port=0, drain_timeout_s=drain_timeout_s))
+    serving = await first.__aenter__()
+    port = serving.server.port
+    soon = Patience(first_s=0.05, longest_s=0.1)
+    async with Recognition(serving.url, patience=soon, restart=True) as stream:
+        for each in said[:3]:
+            await stream.send(pcm(each))
+        messages = aiter(stream)
+        while not heard or not getattr(heard[-1], "committed", "").startswith("two"):
+            heard.append(await anext(messages))
+        leaving = asyncio.create_task(first.__aexit__(None, None, None), name="leave")
+        reading = asyncio.create_task(anext(messages), name="read")
+        while not leaving.done():  # what a server says on its way out
+            await asyncio.wait([leaving, reading], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                heard.append(reading.result())
+                reading = asyncio.create_task(anext(messages), name="read")
+        async with service(ServerConfig(port=port)):
+            for each in said[3:]:
+                await stream.send(pcm(each))
+            await stream.stop()
+            heard.append(await reading)
+            heard += [message async for message in messages]
+    assert sum(isinstance(each, m.Ready) for each in heard) == 2
+    assert not any(isinstance(each, m.Gap) for each in heard)
+    last = [each for each in heard if isinstance(each, m.Final)]
+    assert " ".join(each.text for each in last).split() == ["one", "two", "three", "and", "four"]
+    assert [each.utterance for each in last] == list(range(len(last)))
+    starts = [word.start for each in last for word in each.words]
+    assert starts == sorted(starts)
+    assert heard[-1] == m.Closed(sum(map(len, said)), len(last))
+
+
+@in_loop
+async def test_a_session_that_is_lost_for_good_is_an_error_that_counts_what_was_not_heard() -> None:
+    first = service(ServerConfig(port=0, drain_timeout_s=0.01))
+    serving = await first.__aenter__()
+    port = serving.server.port
+    async with Recognition(serving.url, patience=Patience(0.01, 0.02)) as stream:
+        await stream.send(pcm(speak("one")))
+        await stream.flush()
+        messages = aiter(stream)
+        while not isinstance(await anext(messages), m.Flushed):
+            pass
+        await stream.send(pcm(silence(2.0)))
+        while not isinstance(await anext(messages), m.Ack):
+            pass
+        await first.__aexit__(None, None, None)
+        async with service(ServerConfig(port=port)):
+            with pytest.raises(RecognizerError, match=r"2\.0 s of audio are in no final") as caught:
+                _ = [message async for message in messages]
+    assert caught.value.code in ("no_session", "connection")
+    assert caught.value.unheard_s == 2.0
 
 
 async def run_program(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:

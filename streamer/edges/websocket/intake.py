@@ -39,7 +39,7 @@ class Intake:
 
     def interrupt(self, after_s: float = 0.0) -> None:
         """Let a `receive` that waits wait no longer than so; no effect on one that does not."""
-        if self._waiting is not None:
+        if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time() + after_s)
 
     async def decoded(self, text: str) -> messages.ClientMessage | None:

@@ -1,0 +1,91 @@
+"""Stream a file, standard input or a microphone to a server, and print one event a line.
+
+python -m clients.python talk.wav --realtime
+python -m clients.python --microphone --text
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+from clients.python.link import RecognizerError
+from clients.python.outgoing import Patience
+from clients.python.recognition import DEFAULT_URL
+from clients.python.recognizing import recognize
+from clients.python.sources import File, Microphone, SourceError
+from streamer import messages
+from streamer.messages import AudioFormat, Final, Start
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Stream audio to a server and print events.")
+    parser.add_argument("file", nargs="?", help="audio file, or - for standard input")
+    parser.add_argument("--microphone", action="store_true", help="instead of a file")
+    parser.add_argument("--input", metavar="DEVICE", help="which one, by number or name")
+    parser.add_argument("--url", default=DEFAULT_URL, help="server (default: %(default)s)")
+    parser.add_argument("--realtime", action="store_true", help="send at the pace of speech")
+    parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
+    parser.add_argument("--text", action="store_true", help="print the text of finals only")
+    parser.add_argument(
+        "--patience-s",
+        type=float,
+        default=Patience().total_s,
+        help="seconds to look for a lost server (default: %(default)s; 0: not at all)",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="go on with a new session when one is lost"
+    )
+    arguments = parser.parse_args(argv)
+    if (arguments.file is None) == (not arguments.microphone):
+        parser.error("expected a file, or --microphone")
+    return arguments
+
+
+@asynccontextmanager
+async def _source(
+    arguments: argparse.Namespace,
+) -> AsyncIterator[tuple[AudioFormat, AsyncIterator[bytes]]]:
+    if not arguments.microphone:
+        with File(arguments.file) as file:
+            yield file.audio, file.blocks(realtime=arguments.realtime)
+        return
+    name = arguments.input
+    async with Microphone(int(name) if name and name.isdecimal() else name) as microphone:
+        print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        yield microphone.audio, microphone.blocks()
+
+
+async def _print_events(arguments: argparse.Namespace) -> None:
+    async with _source(arguments) as (audio, blocks):
+        start = Start(audio, partials=not (arguments.no_partials or arguments.text))
+        patience = Patience(total_s=arguments.patience_s)
+        heard = recognize(
+            arguments.url, blocks, start, patience=patience, restart=arguments.restart
+        )
+        async with aclosing(heard):
+            async for message in heard:
+                if not arguments.text:
+                    print(messages.encode(message), flush=True)
+                elif isinstance(message, Final):
+                    print(message.text, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    try:
+        asyncio.run(_print_events(_arguments(argv)))
+    except (RecognizerError, SourceError, messages.MessageError) as error:
+        print(f"client: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

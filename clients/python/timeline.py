@@ -1,0 +1,68 @@
+"""The events of several sessions as those of one.
+
+Owns where a session lies on the clock of all audio sent, and the numbers of utterances. Pure.
+"""
+
+from dataclasses import dataclass, replace
+
+from streamer.messages import Ack, Closed, Final, Gap, Partial, ServerMessage, SpeechStart
+
+SAMPLE_RATE = 16_000  # Hz at which the server counts
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Where the session in progress begins; all zero for the first."""
+
+    start_s: float = 0.0
+    utterances: int = 0
+    revisions: int = 0
+    last_utterance: int = -1  # that had its final
+    last_revision: int = 0
+
+    def begin(self, start_s: float) -> None:
+        """Another session begins at this time of the audio."""
+        self.start_s = start_s
+        self.utterances, self.revisions = self.last_utterance + 1, self.last_revision
+
+    def placed(self, message: ServerMessage) -> ServerMessage:
+        """The message with its times and numbers among all of them."""
+        moved = self._moved(message)
+        if isinstance(moved, Final):
+            self.last_utterance = moved.utterance
+        elif isinstance(moved, Partial):
+            self.last_revision = moved.revision
+        return moved
+
+    def _moved(self, message: ServerMessage) -> ServerMessage:
+        by, samples = self.start_s, round(self.start_s * SAMPLE_RATE)
+        if not (by or self.utterances or self.revisions):
+            return message
+        match message:
+            case Partial() | Final():
+                words = tuple(
+                    replace(word, start=word.start + by, end=word.end + by)
+                    for word in message.words
+                )
+                start, end = message.start + by, message.end + by
+                number = message.utterance + self.utterances
+                if isinstance(message, Final):
+                    return replace(message, utterance=number, words=words, start=start, end=end)
+                revision = message.revision + self.revisions
+                return replace(
+                    message,
+                    utterance=number,
+                    revision=revision,
+                    words=words,
+                    start=start,
+                    end=end,
+                )
+            case SpeechStart():
+                return SpeechStart(message.time + by)
+            case Gap():
+                return Gap(message.start + by, message.duration)
+            case Ack():
+                return replace(message, received=message.received + samples)
+            case Closed():
+                return Closed(message.received + samples, message.utterances + self.utterances)
+        return message
