@@ -5,7 +5,18 @@ Owns where a session lies on the clock of all audio sent, and the numbers of utt
 
 from dataclasses import dataclass, replace
 
-from streamer.messages import Ack, Closed, Final, Gap, Partial, ServerMessage, SpeechStart
+from streamer.messages import (
+    Ack,
+    Closed,
+    Configured,
+    Final,
+    Gap,
+    Keyword,
+    Partial,
+    ServerMessage,
+    SpeechStart,
+    Word,
+)
 
 SAMPLE_RATE = 16_000  # Hz at which the server counts
 
@@ -40,29 +51,27 @@ class Timeline:
             return message
         match message:
             case Partial() | Final():
-                words = tuple(
-                    replace(word, start=word.start + by, end=word.end + by)
-                    for word in message.words
-                )
                 start, end = message.start + by, message.end + by
-                number = message.utterance + self.utterances
-                if isinstance(message, Final):
-                    return replace(message, utterance=number, words=words, start=start, end=end)
-                revision = message.revision + self.revisions
-                return replace(
-                    message,
-                    utterance=number,
-                    revision=revision,
-                    words=words,
-                    start=start,
-                    end=end,
-                )
+                number, words = message.utterance + self.utterances, _later(message.words, by)
+                placed = replace(message, utterance=number, words=words, start=start, end=end)
+                if isinstance(placed, Final):
+                    shown = placed.display_words
+                    return replace(placed, display_words=shown and _later(shown, by))
+                return replace(placed, revision=placed.revision + self.revisions)
+            case Keyword():
+                return replace(message, start=message.start + by, end=message.end + by)
             case SpeechStart():
                 return SpeechStart(message.time + by)
             case Gap():
                 return Gap(message.start + by, message.duration)
+            case Configured():
+                return Configured(message.sample + samples)
             case Ack():
                 return replace(message, received=message.received + samples)
             case Closed():
                 return Closed(message.received + samples, message.utterances + self.utterances)
         return message
+
+
+def _later(words: tuple[Word, ...], by_s: float) -> tuple[Word, ...]:
+    return tuple(replace(word, start=word.start + by_s, end=word.end + by_s) for word in words)

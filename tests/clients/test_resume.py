@@ -81,6 +81,14 @@ async def heard(url: str, said: Script) -> list[m.ServerMessage]:
     return [each for each in messages if not isinstance(each, m.Partial | m.Ack | m.Ready)]
 
 
+def in_order(heard: list[m.ServerMessage] | BaseException) -> object:
+    """What must be equal: settings are answered when taken, whatever is decoded by then."""
+    if isinstance(heard, BaseException):
+        return repr(heard)
+    answers = [each for each in heard if isinstance(each, m.Configured)]
+    return answers, [each for each in heard if not isinstance(each, m.Configured)]
+
+
 async def say(stream: Recognition, said: Script) -> None:
     for each in said:
         match each:
@@ -153,7 +161,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_no_cut_loses_or_doubles_anything() -> None:
     outcome = await run()
     for cut, uncut in zip(outcome.cut, outcome.uncut, strict=True):
-        assert cut == uncut
+        assert in_order(cut) == in_order(uncut)
     assert outcome.cuts >= 200
     finals = [each for each in itertools.chain(*outcome.uncut) if isinstance(each, m.Final)]
     assert sum(len(final.words) for final in finals) > 200
@@ -222,11 +230,11 @@ async def test_a_fault_in_the_protocol_is_noticed(
 ) -> None:
     fault(monkeypatch)
     outcome = await run(sessions=2)
-    assert outcome.cut != outcome.uncut
+    assert list(map(in_order, outcome.cut)) != list(map(in_order, outcome.uncut))
 
 
 @in_loop
 async def test_events_that_come_twice_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
     replay_all_events(monkeypatch)
     outcome = await run(sessions=2)
-    assert outcome.cut == outcome.uncut
+    assert list(map(in_order, outcome.cut)) == list(map(in_order, outcome.uncut))
