@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,6 +138,16 @@ class _Endless(IterableDataset[Example]):
 def prepared(mixture: Mixture, exposure_h: float) -> Iterator[Example]:
     """The examples of ``mixture``, made by a process of their own, AHEAD of them at most."""
     loader = DataLoader(
-        _Endless(mixture, exposure_h), batch_size=None, num_workers=1, prefetch_factor=AHEAD
+        _Endless(mixture, exposure_h),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=AHEAD,
+        worker_init_fn=_leave_signals,
     )
     return iter(loader)
+
+
+def _leave_signals(_: int) -> None:
+    """What asks a run to stop often goes to its helper too, which then is still needed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

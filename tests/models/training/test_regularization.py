@@ -2,6 +2,9 @@
 
 import argparse
 import math
+import os
+import signal
+import subprocess
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from models.training.mixture import Mixture, prepared
 from models.training.network import drop_out, encoder_config
 from models.training.recipe import Geometry, Recipe
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
+from tests.commands import ROOT, STREAMER
 from tests.models.training.test_scratch import write_data
 
 BINS = 80
@@ -95,3 +99,22 @@ def test_another_process_prepares_the_same_mixture(tmp_path: Path) -> None:
         assert torch.equal(one.features, other.features)
         assert torch.equal(one.targets.labels, other.targets.labels)
         assert one.chunking == other.chunking
+
+
+def test_a_signal_to_the_whole_group_ends_a_run_in_order(tmp_path: Path) -> None:
+    """A service manager stops the process that prepares the batches as well."""
+    sizes = "--batch-s 4 --gentle-h 0.002 --exposure-h 100000"
+    with subprocess.Popen(
+        [*STREAMER, "train", *write_data(tmp_path), *sizes.split()],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as ran:
+        assert ran.stdout is not None
+        assert ran.stdout.readline().startswith("step 50 ")
+        os.killpg(ran.pid, signal.SIGTERM)
+        out, err = ran.communicate()
+    assert (ran.returncode, err) == (0, "")
+    assert "the same command goes on from there" in out.splitlines()[-1]
