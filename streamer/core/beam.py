@@ -48,11 +48,23 @@ class BeamState:
     due: int = NEVER
     settled_frame: int = 0  # the end of the last settled token
     is_fresh: bool = True  # nothing was settled since the sentence began
+    groups: tuple["Group", ...] = ()  # how the tokens of the last fold were settled, in order
 
     @staticmethod
     def start(scorer: Scorer) -> "BeamState":
         """Nothing heard yet."""
         return BeamState([(0.0, 0.0, "", "", BLANK, History(0.0, scorer.start()), (), ())])
+
+
+class Group(NamedTuple):
+    """Tokens that were settled at once: how many, before which frame what follows them begins.
+
+    `texts` are the n-best of them, with scores against the best's: empty where one alone was left.
+    """
+
+    tokens: int
+    until_frame: int
+    texts: tuple[tuple[str, float], ...] = ()
 
 
 class Candidate(NamedTuple):
@@ -76,6 +88,7 @@ def fold(
     `log_probs` (T, V) are natural logarithms. Words are settled whole, with the delimiter behind
     each: because all live beams share them, or because a rule has dropped those that do not.
     """
+    state = replace(state, groups=())
     beams, frame, offset, due = state.beams, state.frames, state.offset, state.due
     is_resting = rests(beams)
     settled: list[Token] = []
@@ -106,9 +119,10 @@ def open_tokens(state: BeamState, search: Search) -> list[Token]:
 
 def finish(state: BeamState, search: Search) -> tuple[BeamState, list[Token]]:
     """End the sentence: settle the best hypothesis; returns a new beginning and the tokens."""
-    best = n_best(state, search)[0]
-    tokens = _tokens(best.words, state.settled_frame, search.delimiter)
-    return BeamState.start(search.scorer), tokens
+    found = n_best(state, search)
+    tokens = _tokens(found[0].words, state.settled_frame, search.delimiter)
+    group = Group(len(tokens), state.frames, _texts(found, search))
+    return replace(BeamState.start(search.scorer), groups=(group,)), tokens
 
 
 def n_best(state: BeamState, search: Search, *, ends: bool = True) -> list[Candidate]:
@@ -133,6 +147,13 @@ def n_best(state: BeamState, search: Search, *, ends: bool = True) -> list[Candi
     scored.sort(key=lambda each: each.score, reverse=True)
     floor = scored[0].score + search.rules.prune_log_prob
     return [each for each in scored[: search.rules.width] if each.score >= floor]
+
+
+def _texts(found: Sequence[Candidate], search: Search) -> tuple[tuple[str, float], ...]:
+    if search.rules.n_best == 1:
+        return ()
+    best = found[0].score
+    return tuple((each.text, each.score - best) for each in found[: search.rules.n_best])
 
 
 def resumed(state: BeamState, search: Search) -> BeamState:
@@ -195,19 +216,27 @@ def _first_settled(state: BeamState, search: Search, settled: list[Token]) -> Be
     ]
     tokens = _tokens([word], state.settled_frame, search.delimiter)
     settled += tokens
-    return replace(state, beams=beams, settled_frame=tokens[-1].end_frame, is_fresh=False)
+    following = _tokens([*beams[0][6], beams[0][7]][:1], tokens[-1].end_frame, search.delimiter)
+    until = following[0].start_frame if beams[0][6] or beams[0][7] else state.frames
+    groups = (*state.groups, Group(len(tokens), until))
+    end = tokens[-1].end_frame
+    return replace(state, beams=beams, settled_frame=end, is_fresh=False, groups=groups)
 
 
 def _all_settled(state: BeamState, search: Search, settled: list[Token]) -> BeamState:
     """Settle the best hypothesis whole, its last word closed; nothing else stays."""
-    best = n_best(state, search, ends=False)[0]
+    found = n_best(state, search, ends=False)
+    best = found[0]
     tokens = _tokens(best.words, state.settled_frame, search.delimiter)
     settled += tokens
+    groups = (*state.groups, Group(len(tokens), state.frames, _texts(found, search)))
     history = History(best.history.score, best.history.state)
     beam: Beam = (best.logit, history.score, "", "", BLANK, history, (), ())
     end = tokens[-1].end_frame if tokens else state.settled_frame
     is_fresh = state.is_fresh and not tokens
-    return replace(state, beams=[beam], offset=0.0, settled_frame=end, is_fresh=is_fresh)
+    return replace(
+        state, beams=[beam], offset=0.0, settled_frame=end, is_fresh=is_fresh, groups=groups
+    )
 
 
 def _share(beams: Sequence[Beam], first: str) -> bool:

@@ -49,6 +49,7 @@ class BeamRules:
     sentence_frames: int = NEVER
     max_words: int = NEVER
     max_frames: int = NEVER
+    n_best: int = 1  # hypotheses that are told of what is settled
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Owns what a stream remembers between two chunks of frames. Must not know: sample
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streamer.core import beam, ctc
@@ -16,12 +16,16 @@ from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.keywords import Spotted
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
+from streamer.core.realignment import Realigner
 from streamer.core.scoring import Scorer
 from streamer.core.utterance import WORD_PAUSE_S
 
 MAX_TAIL_WORDS = 8
 MAX_TAIL_S = 3.0
 """Beams that still disagree about a word after so many more words or seconds are cut down."""
+
+MAX_KEPT_S = MAX_TAIL_S + 1.0
+"""Of frames whose text is not settled, so many seconds are kept to align it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,18 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Settled tokens over [start_frame, end_frame), and the texts that they may have been.
+
+    Best first, with their scores against the best's, natural logarithms.
+    """
+
+    start_frame: int
+    end_frame: int
+    texts: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """What the frames of a window have brought about.
 
@@ -75,6 +91,7 @@ class Decoded:
     open_tokens: list[Token]
     upcoming: list[Token]
     spotted: Sequence[Spotted] = ()
+    choices: list[Choice] = field(default_factory=list)  # among what is settled, in order
 
 
 class Decoder(Protocol):
@@ -86,7 +103,7 @@ class Decoder(Protocol):
         `changes` are due within the chunk, in order, and count its frames.
         """
 
-    def finish(self) -> list[Token]:
+    def finish(self) -> Decoded:
         """The open tokens, settled; the next frame begins anew as frame 0."""
 
 
@@ -112,10 +129,10 @@ class GreedyDecoder:
         run = ctc.open_token(self._state)
         return [] if run is None else [run]
 
-    def finish(self) -> list[Token]:
+    def finish(self) -> Decoded:
         """See `Decoder`."""
         tokens, self._state = self._open_tokens(), CtcState()
-        return tokens
+        return Decoded(tokens, [], [])
 
 
 class BeamDecoder:
@@ -141,6 +158,8 @@ class BeamDecoder:
         self._scored = _scored(options)
         self._search = self._new_search(endpoint, options, self._new_scorer(options))
         self._state = BeamState.start(self._search.scorer)
+        kept = self._grid.covering_frames(self._grid.samples_in(MAX_KEPT_S))
+        self._realigner = Realigner(self._blanks | {self._delimiter}, labels.blank, kept)
 
     def _new_scorer(self, options: DecodingOptions) -> Scorer:
         """For hotwords in the case that the labels have."""
@@ -162,27 +181,43 @@ class BeamDecoder:
             sentence_frames=frames(endpoint.silence_s),
             max_words=MAX_TAIL_WORDS,
             max_frames=frames(MAX_TAIL_S),
+            n_best=options.n_best,
         )
         return Search(self._labels.tokens, self._blanks, self._delimiter, scorer, rules)
 
     def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
         """See `Decoder`; the lookahead is judged as the end of the chunk is."""
         assert chunk.all_log_probs is not None and lookahead.all_log_probs is not None  # noqa: PT018
-        settled: list[Token] = []
+        done = Decoded([], [], [])
         begin = 0
         for change in changes:
-            settled += self._fold(chunk.all_log_probs[begin : change.frame])
+            self._fold(chunk.all_log_probs[begin : change.frame], done)
             self._apply(change)
             begin = change.frame
-        settled += self._fold(chunk.all_log_probs[begin:])
-        search, state = self._search, self._state
+        self._fold(chunk.all_log_probs[begin:], done)
+        search, state, behind = self._search, self._state, self._realigner.behind
         copy, ahead = beam.fold(state, lookahead.all_log_probs, search)
-        upcoming = ahead + beam.open_tokens(copy, search)
-        return Decoded(settled, beam.open_tokens(state, search), upcoming)
+        done.open_tokens.extend(behind(beam.open_tokens(state, search)))
+        done.upcoming.extend(behind(ahead + beam.open_tokens(copy, search)))
+        return done
 
-    def _fold(self, log_probs_TV: LogProbs) -> list[Token]:
+    def _fold(self, log_probs_TV: LogProbs, done: Decoded) -> None:
+        self._realigner.accept(log_probs_TV)
         self._state, settled = beam.fold(self._state, log_probs_TV, self._search)
-        return settled
+        self._place(settled, done)
+        self._realigner.trim()
+
+    def _place(self, settled: Sequence[Token], done: Decoded) -> None:
+        """Align what the last fold has settled, group by group."""
+        begin = 0
+        for group in self._state.groups:
+            end = begin + group.tokens
+            tokens = self._realigner.place(settled[begin:end], group.until_frame)
+            begin = end
+            done.settled.extend(tokens)
+            if len(group.texts) > 1 and tokens:
+                span = tokens[0].start_frame, tokens[-1].end_frame
+                done.choices.append(Choice(*span, group.texts))
 
     def _apply(self, change: Change) -> None:
         scorer = self._search.scorer
@@ -192,10 +227,13 @@ class BeamDecoder:
         self._search = self._new_search(change.endpoint, change.options, scorer)
         self._state = beam.resumed(self._state, self._search)
 
-    def finish(self) -> list[Token]:
+    def finish(self) -> Decoded:
         """See `Decoder`."""
-        self._state, tokens = beam.finish(self._state, self._search)
-        return tokens
+        done = Decoded([], [], [])
+        self._state, settled = beam.finish(self._state, self._search)
+        self._place(settled, done)
+        self._realigner.restart()
+        return done
 
 
 def _scored(options: DecodingOptions) -> tuple[object, ...]:

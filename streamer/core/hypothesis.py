@@ -46,10 +46,19 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """What an utterance may have been, and its score against the best: a natural logarithm."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """An utterance's last word on itself; `text` starts with the last committed text.
 
     `display` is its written form where one was asked for, `display_words` the words of that.
+    `alternatives` are the n-best where they are asked for, `text` itself first.
     """
 
     utterance: int
@@ -61,6 +70,7 @@ class Final:
     reason: Reason
     display: str | None = None
     display_words: tuple[Word, ...] | None = None
+    alternatives: tuple[Alternative, ...] | None = None
 
     @property
     def shown(self) -> str:

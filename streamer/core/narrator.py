@@ -8,7 +8,7 @@ endpoint rules.
 
 from collections.abc import Sequence
 
-from streamer.core.hypothesis import Event, Final, Partial, Reason, SpeechStart, Word
+from streamer.core.hypothesis import Alternative, Event, Final, Partial, Reason, SpeechStart, Word
 from streamer.core.text_rules import SPOKEN, TextRules
 
 
@@ -56,35 +56,49 @@ class Narrator:
         start = end = now
         if words:
             start, end = words[0].start, words[-1].end
-            self._start_speech(start)
+            self.start_speech(start)
         self._events.append(
             Partial(self.utterances, self._revision, committed_text, tail_text, words, start, end)
         )
 
-    def end(self, words: tuple[Word, ...], reason: Reason, now: float) -> None:
+    def end(
+        self,
+        words: tuple[Word, ...],
+        reason: Reason,
+        now: float,
+        alternatives: Sequence[Alternative] | None = None,
+    ) -> None:
         """The utterance is over at `now`; a final if it has words."""
         if not words:
             self.show((), (), now)  # takes back what lookahead had promised
             return
         words = self._masks.final(words)
         start, end = words[0].start, words[-1].end
-        self._start_speech(start)
+        self.start_speech(start)
         confidence = sum(word.confidence for word in words) / len(words)
         display, shown = None, None
         if self._writer is not None:
             shown = self._writer(words, begins=self._begins_sentence)
             display = _text(shown)
         text = _text(words)
-        self._events.append(
-            Final(self.utterances, text, words, start, end, confidence, reason, display, shown)
-        )
+        heard = self.utterances, text, words, start, end, confidence, reason
+        masked = None if alternatives is None else self._masked(alternatives)
+        self._events.append(Final(*heard, display, shown, masked))
         self._begins_sentence = reason != "length"
         self.utterances += 1
         self._speech_started = False
         self._committed = self._tail = ""
         self._committed_words = 0
 
-    def _start_speech(self, time: float) -> None:
+    def _masked(self, alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
+        masked: dict[str, float] = {}
+        for each in alternatives:
+            words = tuple(Word(word, 0.0, 0.0, 1.0) for word in each.text.split())
+            masked.setdefault(_text(self._masks.final(words)), each.score)
+        return tuple(Alternative(text, score) for text, score in masked.items())
+
+    def start_speech(self, time: float) -> None:
+        """The first text of the utterance begins at `time`; said once."""
         if not self._speech_started:
             self._speech_started = True
             self._events.append(SpeechStart(time))

@@ -4,10 +4,10 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from streamer.core.changes import Changes
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import (
@@ -31,17 +31,6 @@ from streamer.core.timeline import Mark, Timeline
 from streamer.core.transcript import Transcript
 from streamer.core.utterance import Utterance
 
-MAX_CHANGES = 64  # of settings, whose samples are not decoded
-
-
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What holds from the first frame that begins at the sample `at` or behind it."""
-
-    at: int
-    endpoint: EndpointRules
-    options: DecodingOptions
-
 
 @dataclass(slots=True)
 class _State:
@@ -55,7 +44,7 @@ class _State:
     listener: KeywordListener
     in_flight: Window | None = None
     in_flight_changes: list[Change] = field(default_factory=list)
-    changes: deque[_Settings] = field(default_factory=deque)  # later ones
+    changes: Changes = field(default_factory=Changes)  # later ones
     is_finished: bool = False
     is_done: bool = False
 
@@ -95,7 +84,7 @@ class Stream:
         """Forget everything but the configuration: a new stream begins."""
         timeline, loudness = Timeline(self._grid), LoudnessMeter(self._grid)
         utterance = Utterance(self._endpoint, loudness)
-        transcript = Transcript(self._labels, timeline, utterance, self._text)
+        transcript = Transcript(self._labels, timeline, utterance, self._text, self._options)
         chunker = Chunker(self._context, self._grid)
         heard_by = self._new_decoder(), KeywordListener(self._keywords, self._labels, self._grid)
         self._state = _State(timeline, chunker, loudness, transcript, *heard_by)
@@ -139,18 +128,15 @@ class Stream:
         Returns their number, and the settings hold from exactly there: endpoint rules from that
         sample, options from the first frame that begins at it or behind it. So it makes no
         difference how much of the samples is decoded. Options that are not `supported` are
-        ignored. Raises ValueError for one change more than MAX_CHANGES that are all still to come.
+        ignored. Raises ValueError where `Changes` is full.
         """
         state, at = self._state, self._state.timeline.received
-        if state.changes and state.changes[-1].at == at:
-            state.changes.pop()
-        elif len(state.changes) >= MAX_CHANGES:
-            raise ValueError(f"expected at most {MAX_CHANGES} changes ahead of the decoding")
+        state.changes.check_room(at)
         if options is not None:
             self._options, _ = supported(self._search, options)
         self._endpoint = endpoint
-        state.changes.append(_Settings(at, endpoint, self._options))
-        state.transcript.configure(state.timeline.clock_received, endpoint)
+        state.changes.add(at, endpoint, self._options)
+        state.transcript.configure(state.timeline.clock_received, endpoint, self._options)
         return at
 
     @property
@@ -178,20 +164,8 @@ class Stream:
         state = self._state
         assert state.in_flight is None, ("a window is in flight", state.in_flight.start_sample)
         state.in_flight = state.listener.asked_for(state.chunker.next_window())
-        state.in_flight_changes = self._due_changes(state.in_flight)
+        state.in_flight_changes = state.changes.due(state.in_flight, self._grid)
         return state.in_flight
-
-    def _due_changes(self, window: Window) -> list[Change]:
-        """Take the changes that are due within the window's chunk, by its frames."""
-        due: list[Change] = []
-        waiting = self._state.changes
-        while waiting:
-            frame = self._grid.covering_frames(max(0, waiting[0].at - window.start_sample))
-            if frame >= window.chunk:
-                break
-            change = waiting.popleft()
-            due.append(Change(frame, change.endpoint, change.options))
-        return due
 
     def accept_frames(self, frames: Frames) -> None:
         """Fold in the frames of the window in flight."""
@@ -217,7 +191,7 @@ class Stream:
         chunk_end = window.start_sample + self._grid.samples(window.chunk)
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
         state.transcript.say(*state.listener.events(decoded.spotted, state.timeline))
-        state.transcript.settle(decoded.settled)
+        state.transcript.settle(decoded)
         state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
         if not state.is_done:

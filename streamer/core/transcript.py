@@ -6,12 +6,16 @@ of a model, windows, marks.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 
+from streamer.core.alternatives import Part, n_best
 from streamer.core.ctc import Token
+from streamer.core.decoder import Decoded
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Labels
-from streamer.core.hypothesis import Event, Reason
+from streamer.core.hypothesis import Event, Reason, Word
 from streamer.core.narrator import Narrator
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.text_rules import TextRules
 from streamer.core.timeline import Timeline
 from streamer.core.utterance import Ended, Letter, Utterance
@@ -21,15 +25,24 @@ class Transcript:
     """What a stream has heard, told as events; `timeline` places the tokens."""
 
     def __init__(
-        self, labels: Labels, timeline: Timeline, utterance: Utterance, text: TextRules
+        self,
+        labels: Labels,
+        timeline: Timeline,
+        utterance: Utterance,
+        text: TextRules,
+        options: DecodingOptions = DEFAULT_OPTIONS,
     ) -> None:
         self.utterance = utterance
         self._labels = labels
         self._timeline = timeline
         self._seconds = timeline.grid.seconds
         self._narrator = Narrator(text)
+        self._options = options
         self._is_speaking = False
-        self._changes: deque[tuple[int, EndpointRules]] = deque()  # by sample of the clock
+        self._before: list[str] = []  # the words of the hypothesis before
+        self._parts: list[Part] = []  # of what is settled and in no final yet
+        # By sample of the clock, which passes them soon.
+        self._changes: deque[tuple[int, EndpointRules, DecodingOptions]] = deque()
 
     @property
     def is_speaking(self) -> bool:
@@ -49,9 +62,12 @@ class Transcript:
         """Events that concern no utterance."""
         self._narrator.say(*events)
 
-    def settle(self, tokens: Sequence[Token]) -> None:
+    def settle(self, decoded: Decoded) -> None:
         """Take tokens that are final."""
-        for token in tokens:
+        for choice in decoded.choices:
+            start, end = self._timeline.span(choice.start_frame, choice.end_frame)
+            self._parts.append(Part(self._seconds(start), self._seconds(end), choice.texts))
+        for token in decoded.settled:
             self._add(self._letter(token))
 
     def pass_decoded(self, open_tokens: Sequence[Token]) -> None:
@@ -67,17 +83,18 @@ class Transcript:
 
     def advance(self, now: int) -> None:
         """Let time pass up to the sample `now`."""
-        while self._changes and self._changes[0][0] <= now:
-            at, rules = self._changes.popleft()
+        while self._changes and self._changes[0][0] < now:
+            at, rules, options = self._changes.popleft()
             self._end_all(self.utterance.advance(at))
             self.utterance.configure(rules)
+            self._options = options
         self._end_all(self.utterance.advance(now))
 
-    def configure(self, at: int, rules: EndpointRules) -> None:
-        """Rules for the time behind the sample `at` of the clock, which is not before the last."""
+    def configure(self, at: int, rules: EndpointRules, options: DecodingOptions) -> None:
+        """Settings behind the sample `at` of the clock, which is not before the last one's."""
         if self._changes and self._changes[-1][0] == at:
             self._changes.pop()
-        self._changes.append((at, rules))
+        self._changes.append((at, rules, options))
 
     def look_ahead(self, until: int, measure: Callable[[], int]) -> None:
         """End the utterance up to `until` if only its quiet is not decoded yet.
@@ -91,15 +108,30 @@ class Transcript:
 
     def end(self, now: int, reason: Reason) -> None:
         """End the utterance at the sample `now`."""
-        self._narrator.end(self.utterance.end(now), reason, self._seconds(now))
+        self._say_final(self.utterance.end(now), reason, self._seconds(now))
 
     def show(self, upcoming: Sequence[Token]) -> None:
         """Show the utterance in progress, with the tokens that are not settled as its tail."""
         utterance = self.utterance
         self._is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
         if upcoming or not (utterance.is_blank() and self._narrator.is_silent()):
+            committed = utterance.committed
             tail = utterance.tail([self._letter(token) for token in upcoming])
-            self._narrator.show(utterance.committed, tail, self._seconds(self._timeline.now))
+            for word in (*committed, *tail)[:1]:
+                self._narrator.start_speech(word.start)
+            shown = tail[: self._shown_words(committed, tail)]
+            self._narrator.show(committed, shown, self._seconds(self._timeline.now))
+
+    def _shown_words(self, committed: Sequence[Word], tail: Sequence[Word]) -> int:
+        """How many words of the tail are stable enough to be shown."""
+        if self._options.stability == "low":
+            return len(tail)
+        if self._options.stability == "high":
+            return 0
+        words = [word.word for word in (*committed, *tail)]
+        agreed = _common(self._before, words)
+        self._before = words
+        return max(0, agreed - len(committed))
 
     def _letter(self, token: Token) -> Letter:
         """A token on the stream's clock."""
@@ -114,4 +146,18 @@ class Transcript:
 
     def _end_all(self, ended: Sequence[Ended]) -> None:
         for words, reason in ended:
-            self._narrator.end(words, reason, words[-1].end)
+            self._say_final(words, reason, words[-1].end)
+
+    def _say_final(self, words: tuple[Word, ...], reason: Reason, now: float) -> None:
+        """The final, with the n-best of its parts if they are asked for."""
+        alternatives = None
+        if words and self._options.n_best > 1:
+            alternatives = n_best(words, self._parts, self._options.n_best)
+        self._narrator.end(words, reason, now, alternatives)
+        self._parts = [part for part in self._parts if words and part.start >= words[-1].end]
+        self._before = []
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """The number of words with which both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -256,7 +256,7 @@ def test_another_scorer_judges_what_comes():
     old, new = search(), search(scorer=Fond())
     state, _ = by_parts(certain("a b"), [], old)
     known = Bigrams().word("<s>", "a")[0] + Bigrams().word("a", "b")[0] - 0.1
-    before, after = n_best(state, old)[0], n_best(state := beam.rescored(state, new.scorer), new)[0]
+    before, after = n_best(state, old)[0], n_best(state := beam.resumed(state, new), new)[0]
     assert before.text.split()[-1] == after.text.split()[-1] == "b"
     assert before.score - before.logit == pytest.approx(known)
     assert after.score - after.logit == pytest.approx(known + 5)

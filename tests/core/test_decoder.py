@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streamer.core.changes import MAX_CHANGES
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamDecoder, BeamSearch, Change
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
@@ -14,7 +15,6 @@ from streamer.core.hypothesis import Closed, Final, Partial
 from streamer.core.options import DecodingOptions, Hotword
 from streamer.core.recognizer import Recognizer
 from streamer.core.scoring import NoScorer
-from streamer.core.stream import MAX_CHANGES
 from tests.fakes import FakeModel, SearchedModel, silence, speak
 
 CONTEXTS = [Context(0, 1, 0), Context(0, 16, 0), Context(3, 5, 4)]
@@ -185,7 +185,7 @@ def test_a_change_splits_the_fold_at_its_frame(seed):
     tokens = decoder.decode(whole.part(0, frame), none).settled
     rest = whole.part(frame, len(whole.token_ids))
     tokens += decoder.decode(rest, none, [Change(0, DEFAULT_RULES, LIKES_ZFT)]).settled
-    tokens += decoder.finish()
+    tokens += decoder.finish().settled
     spelled = "".join(" " if t.id == 1 else model.labels.tokens[t.id] for t in tokens)
     assert spelled.split() == streamed.split()
 
