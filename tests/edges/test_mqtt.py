@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 from streamer import messages as m
-from streamer.config import ConfigError, EndpointRules, MqttConfig
+from streamer.config import ConfigError, EndpointRules, MqttConfig, Phrase
+from streamer.core.text_rules import TextRules
 from streamer.edges.mqtt import MqttEdge, broker, inlet
 from streamer.edges.mqtt.inlet import Inlet
 from streamer.engine.engine import Engine
+from streamer.text.written import written
 from tests.brokers import Heard, line, mosquitto, subscriber
 from tests.engine.harness import GatedModel, play
 from tests.fakes import FakeModel, silence, speak
@@ -100,6 +102,25 @@ async def test_a_session_is_published_as_it_is(tmp_path: Path) -> None:
     qos = {str(each.topic).rpartition("/")[2]: each.qos for each in heard.messages}
     assert (qos["final"], qos["closed"], qos["status"]) == (1, 1, 1)
     assert qos.get("partial", 0) == qos["speech_start"] == 0
+
+
+@in_loop
+async def test_written_text_and_keywords_are_published(tmp_path: Path) -> None:
+    text = TextRules(written=True, redact_numbers=True, writer=written)
+    async with (
+        mosquitto() as server,
+        subscriber(server.port, "streamer/#") as heard,
+        publishing(server.port, tmp_path) as engine,
+    ):
+        await heard.until("streamer/status")
+        session = engine.open_session(RULES, name="hall", text=text, keywords=[Phrase("lamp")])
+        await play(session, utterances("my lamp is four two"))
+        await heard.until("streamer/out/hall/closed")
+    (final,) = heard.bodies("streamer/out/hall/final")
+    assert (final["text"], final["display"]) == ("my lamp is [number]", "My lamp is [number]")
+    (keyword,) = heard.bodies("streamer/out/hall/keyword")
+    assert (keyword["keyword"], keyword["key"]) == ("lamp", f"{final['session']}/0")
+    assert not any(b"four" in message.payload for message in heard.messages)
 
 
 @in_loop

@@ -57,7 +57,8 @@ class Publisher:
                     case messages.SpeechStart():
                         self._broker.say(topic, _json(body))
                     case _:
-                        self._broker.hide(f"{place}/partial")
+                        if not isinstance(event, messages.Keyword):  # an utterance goes on
+                            self._broker.hide(f"{place}/partial")
                         key, number = f"{session}/{number}", number + 1
                         await self._broker.keep(key, topic, _json({**body, "key": key}))
         except SessionError as failure:
