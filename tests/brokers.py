@@ -32,7 +32,8 @@ def free_port() -> int:
 class Mosquitto:
     """A broker on a port of its own that remembers nothing: what it had when killed is gone.
 
-    `certificate` is a file with its certificate and key, for TLS.
+    `certificate` is a file with its certificate and key, for TLS; `rights`, in its own words, who
+    may read and write what.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Mosquitto:
         folder: Path,
         passwords: dict[str, str] | None = None,
         certificate: Path | None = None,
+        rights: str | None = None,
     ) -> None:
         self.port = free_port()
         self._folder = folder
@@ -53,6 +55,10 @@ class Mosquitto:
             config += f"password_file {users}\n"
         if certificate is not None:
             config += f"certfile {certificate}\nkeyfile {certificate}\n"
+        if rights is not None:
+            (folder / "rights").write_text(rights)
+            (folder / "rights").chmod(0o600)
+            config += f"acl_file {folder / 'rights'}\n"
         (folder / "mosquitto.conf").write_text(config)
 
     async def start(self) -> Self:
@@ -86,10 +92,12 @@ class Mosquitto:
 
 @asynccontextmanager
 async def mosquitto(
-    passwords: dict[str, str] | None = None, certificate: Path | None = None
+    passwords: dict[str, str] | None = None,
+    certificate: Path | None = None,
+    rights: str | None = None,
 ) -> AsyncIterator[Mosquitto]:
     with tempfile.TemporaryDirectory() as folder:
-        broker = await Mosquitto(Path(folder), passwords, certificate).start()
+        broker = await Mosquitto(Path(folder), passwords, certificate, rights).start()
         try:
             yield broker
         finally:

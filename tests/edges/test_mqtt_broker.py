@@ -87,6 +87,40 @@ async def test_a_broker_that_refuses_us_is_one_line(
             assert (await heard.until("streamer/status"))["status"] == "online"
 
 
+@in_loop
+async def test_a_message_that_the_broker_refuses_is_told_and_stops_none_behind_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights = ("write streamer/status", "write streamer/out/open/#", "read #")
+    async with (
+        mosquitto(rights="".join(f"topic {right}\n" for right in rights)) as server,
+        subscriber(server.port, "streamer/#") as heard,
+        publishing(server.port, tmp_path) as engine,
+    ):
+        await heard.until("streamer/status")
+        await spoken(engine, "closed", "the canary")
+        await spoken(engine, "open", "hello")
+        await heard.until("streamer/out/open/closed")
+    assert heard.bodies("streamer/out/closed/+") == []
+    assert caplog.text.count("refuses a message, which is lost") == 1
+    assert "Not authorized" in caplog.text
+    assert "canary" not in caplog.text
+
+
+@in_loop
+async def test_a_name_that_is_no_level_of_a_topic_harms_nobody(tmp_path: Path) -> None:
+    async with (
+        mosquitto() as server,
+        subscriber(server.port, "streamer/#") as heard,
+        publishing(server.port, tmp_path) as engine,
+    ):
+        await heard.until("streamer/status")
+        for name in ("a/b", "+", "#", "\0", "x" * 99_999):
+            await spoken(engine, name, "hello")
+            closed = await heard.until("streamer/out/+/closed")
+            assert heard.messages[-1].topic.value == f"streamer/out/{closed['session']}/closed"
+
+
 def test_certificates_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     for name, words in (("none.pem", "cannot read"), ("empty.pem", "has no certificates")):

@@ -4,61 +4,32 @@ Owns connecting, the status topic with its last will, and three ways out: `keep`
 the store on disk), `say` (QoS 0, in order) and `show` (QoS 0, the newest of a topic). Must not
 know: what messages mean.
 
-At its limits: an incoming packet over MAX_PACKET_BYTES is not sent by the broker, more than
-MAX_INCOMING at once are discarded; `say` beyond MAX_SAID drops the oldest. While the broker is
-away, `say` and `show` drop everything and the store fills.
+At its limits: `say` beyond MAX_SAID drops the oldest; an incoming packet over
+`client.MAX_PACKET_BYTES` is not sent by the broker, more than `client.MAX_INCOMING` at once are
+discarded. While the broker is away, `say` and `show` drop everything and the store fills.
 """
 
 import asyncio
 import json
 import logging
 import random
-import ssl
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
-from aiomqtt import Client, MqttCodeError, MqttError, ProtocolVersion, Will
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
+from aiomqtt import MqttError, Will
 
+from streamer.edges.mqtt.client import Address, Client, explained
 from streamer.edges.mqtt.store import Store
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
-KEEPALIVE_S = 15  # a broker that is silent for so long counts as gone
-TIMEOUT_S = 10.0  # an acknowledgement that takes longer does too
 GOODBYE_S = 2.0  # for the last status
-MAX_PACKET_BYTES = 1 << 20
-MAX_INCOMING = 4_096
 MAX_SAID = 1_024
 LOST_PER_WARNING = 1_000
 BATCH = 16  # kept messages on their way at once, so that a far broker takes many a second
-REFUSED = {0x86, 0x87, 4, 5}  # bad user name or password, not authorised; in MQTT 5 and 3.1.1
 
 logger = logging.getLogger(__name__)
-# The library logs peers' faults; what matters of them is logged here.
-library_logger = logging.getLogger(f"{__name__}.library")
-library_logger.setLevel(logging.CRITICAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the broker is and who we are there; the password is in no text of this object.
-
-    `tls` is a context for a connection that is encrypted.
-    """
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    username: str | None = None
-    password: str | None = None
-
-    def __repr__(self) -> str:
-        return f"mqtt{'s' if self.tls else ''}://{self.host}:{self.port}"
 
 
 class Listener(Protocol):
@@ -128,14 +99,16 @@ class Broker:
 
     async def run(self) -> None:
         """Keep the connection; faults of the broker end up in the log, one line each time."""
-        retry_s = FIRST_RETRY_S
+        retry_s, will = FIRST_RETRY_S, Will(self._status_topic, _status("offline"), 1, True)
         while not self._is_leaving:
+            begun = asyncio.get_running_loop().time()
             try:
-                async with self._client() as client:
-                    retry_s = FIRST_RETRY_S
+                async with Client(self._address, will) as client:
                     await self._converse(client)
             except* MqttError as faults:
                 self._report(faults)
+            if asyncio.get_running_loop().time() - begun > LAST_RETRY_S:  # it was a good one
+                retry_s = FIRST_RETRY_S
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
             retry_s = min(2 * retry_s, LAST_RETRY_S)
 
@@ -148,30 +121,10 @@ class Broker:
         self._is_leaving, self._is_up = True, False
         self._wake()
 
-    def _client(self) -> Client:
-        will = Will(self._status_topic, _status("offline"), qos=1, retain=True)
-        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        limits.MaximumPacketSize = MAX_PACKET_BYTES
-        return Client(
-            self._address.host,
-            self._address.port,
-            username=self._address.username,
-            password=self._address.password,
-            tls_context=self._address.tls,
-            protocol=ProtocolVersion.V5,
-            properties=limits,
-            clean_start=True,
-            will=will,
-            timeout=TIMEOUT_S,
-            keepalive=KEEPALIVE_S,
-            max_queued_incoming_messages=MAX_INCOMING,
-            logger=library_logger,
-        )
-
     async def _converse(self, client: Client) -> None:
         for listener in self.listeners:
             for topic in listener.topics:
-                await client.subscribe(topic, qos=1)
+                await client.listen(topic)
         for topic, announcement in self._announced.items():
             await client.publish(topic, announcement, qos=1, retain=True)
         await client.publish(self._status_topic, _status("online"), qos=1, retain=True)
@@ -255,22 +208,7 @@ class Broker:
         if not self._is_outage_reported:
             self._is_outage_reported = True
             text = "mqtt: %r: %s; finals are kept, trying on"
-            logger.warning(text, self._address, _explained(fault))
-
-
-def _explained(fault: Exception) -> str:
-    """What is wrong, in the words of the settings where those may be the reason."""
-    code = (
-        fault.rc.value
-        if isinstance(fault, MqttCodeError) and isinstance(fault.rc, ReasonCode)
-        else 0
-    )
-    if code in REFUSED:
-        return "the broker refuses this user name and password"
-    if "CERTIFICATE_VERIFY_FAILED" in str(fault):
-        reason = str(fault).rpartition("failed: ")[2].partition(" (_ssl")[0]
-        return f"the broker's certificate is not trusted ({reason}); see --mqtt-ca-file"
-    return str(fault)
+            logger.warning(text, self._address, explained(fault))
 
 
 def _accept(listener: Listener, topic: str, payload: bytes) -> None:

@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from streamer.config import ConfigError, EndpointRules, MqttConfig
 from streamer.edges.mqtt.audio_in import AudioIn
-from streamer.edges.mqtt.broker import Address, Broker
+from streamer.edges.mqtt.broker import Broker
+from streamer.edges.mqtt.client import Address
 from streamer.edges.mqtt.discovery import announcement
 from streamer.edges.mqtt.hermes import Hermes
 from streamer.edges.mqtt.publisher import Publisher

@@ -7,11 +7,14 @@ event takes. Must not know: where a session's audio comes from.
 import asyncio
 import json
 import logging
+import re
 
 from streamer import messages
 from streamer.edges.mqtt.broker import Broker
 from streamer.engine.engine import Engine, Opened
 from streamer.engine.session import SessionError
+
+LEVEL = re.compile(r"[^+#/\0]{1,256}")  # what may be one level of a topic
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ class Publisher:
     async def _publish(self, opened: Opened) -> None:
         """One session: finals and what follows from them are kept, the rest is for the moment."""
         session, number = opened.id, 0
-        place = f"{self._prefix}/out/{opened.name or session}"
+        name = opened.name if LEVEL.fullmatch(opened.name) else session
+        place = f"{self._prefix}/out/{name}"
         try:
             async for event in opened.events:
                 body = {**_body(event), "session": session}

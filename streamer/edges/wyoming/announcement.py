@@ -8,6 +8,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 
 import ifaddr
 from zeroconf import Error
@@ -49,7 +50,8 @@ class Announcement:
     async def end(self) -> None:
         """Take it back."""
         if self._zeroconf is not None:
-            await self._zeroconf.async_close()
+            with suppress(OSError, Error):
+                await self._zeroconf.async_close()
 
 
 def reachable(hosts: Iterable[str]) -> list[str]:
