@@ -68,6 +68,16 @@ class _Reference(nn.Module):
         return self.network(features, attention_mask=valid.long()).logits, lengths
 
 
+class _ReferenceModel(AcousticModel):
+    """Our features in front of it."""
+
+    def place(self, device: str, dtype: torch.dtype, **_: object) -> AcousticModel:
+        """Move, and leave every layer as `transformers` made it."""
+        self.to(device)
+        self.model.to(dtype)
+        return self
+
+
 def reference(acoustic: AcousticModel) -> AcousticModel:
     """The same weights as `transformers` runs them, for windows; call it before ``place``.
 
@@ -84,12 +94,15 @@ def reference(acoustic: AcousticModel) -> AcousticModel:
     config = acoustic.model.config
     values: dict[str, Any] = asdict(config)
     values |= {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}  # of training
-    network: Any = Network(Wav2Vec2BertConfig(**values))
+    # Weights come by assignment, so none are drawn; other positions have tables that are computed.
+    bare = config.position_embeddings_type in ("relative_key", None)
+    with torch.device("meta" if bare else "cpu"):
+        network: Any = Network(Wav2Vec2BertConfig(**values))
     network.eval()
     network.load_state_dict(acoustic.model.state_dict(), assign=True)
     placed: Any = _Reference(config, network)
     features = acoustic.features.config
-    return AcousticModel(acoustic.name, placed, features, acoustic.vocabulary).eval()
+    return _ReferenceModel(acoustic.name, placed, features, acoustic.vocabulary).eval()
 
 
 def flops_per_frame(acoustic: AcousticModel, context_frames: int) -> float:

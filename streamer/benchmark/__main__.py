@@ -3,14 +3,14 @@
 import argparse
 import sys
 
-from streamer.benchmark import command
+from streamer.benchmark import command, options
 from streamer.config import ConfigError
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m streamer.benchmark")
-    command.add_arguments(parser)
+    options.add_arguments(parser)
     try:
         return command.run(parser.parse_args())
     except ConfigError as mistake:

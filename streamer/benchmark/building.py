@@ -6,6 +6,8 @@ Owns how the contenders of a comparison are built.
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+import torch
+
 from models import benchmark as networks
 from streamer import assembly
 from streamer.benchmark.plan import Plan
@@ -17,6 +19,8 @@ from streamer.engine.runner import ModelRunner, choose_device, choose_dtype
 if TYPE_CHECKING:
     from models.acoustic import AcousticModel
 
+SHRINKING, FEWEST_SLOTS = 0.85, 64
+ROOM_SHARE = 0.15
 FULL_PRECISION: Dtype = "float32"  # what `transformers` computes in unless told otherwise
 
 
@@ -38,10 +42,29 @@ def context(plan: Plan, grid: Grid) -> Context:
 
 
 def runner(acoustic: "AcousticModel", plan: Plan) -> ModelRunner:
-    """The model that carries the streams; raises ConfigError."""
+    """The model that carries the streams, with fewer slots than wanted where memory ends.
+
+    Raises ConfigError.
+    """
     grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
     slots = max((plan.most_streams, *plan.batches))
-    return assembly.build_runner(acoustic, plan.settings.model, slots, context(plan, grid))
+    while True:
+        try:
+            made = assembly.build_runner(acoustic, plan.settings.model, slots, context(plan, grid))
+        except ConfigError as error:
+            if slots < FEWEST_SLOTS or "no memory" not in str(error):
+                raise
+        else:
+            if made.device == "cpu" or _has_room(made.device):
+                return made
+            del made
+        slots = int(SHRINKING * slots)
+
+
+def _has_room(device: str) -> bool:
+    """Whether memory is left on a CUDA device for what a step needs beside the slots."""
+    free, total = torch.cuda.mem_get_info(device)
+    return free >= ROOM_SHARE * total
 
 
 def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:

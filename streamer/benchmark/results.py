@@ -80,6 +80,7 @@ class Condition:
     contenders: tuple[Contender, ...] = ()
     runs: tuple[Run, ...] = ()
     sustained: int | None = None  # streams; None if nobody looked for them
+    stream_tflops: float | None = None  # arithmetic of one live stream, TFLOP/s
     notes: tuple[str, ...] = ()
 
 

@@ -14,6 +14,7 @@ from streamer.core.chunker import Window
 from streamer.core.recognizer import Model
 
 FEWEST_STEPS, MOST_STEPS = 3, 30
+PATIENCE_S = 8.0  # for slow steps: then one behind the first will do
 SLOW_STEP_S = 20.0  # larger batches of such a contender are left out
 
 
@@ -45,7 +46,8 @@ def measure(
 ) -> tuple[Contender, ...]:
     """Time every candidate at every batch size, neighbours in time for each size.
 
-    At least FEWEST_STEPS steps each, more within `seconds`; the median counts. A candidate that
+    At least FEWEST_STEPS steps each, more within `seconds`, fewer where they are slow; the median
+    counts. A candidate that
     fails (its memory, say), or needs more than SLOW_STEP_S, has no larger batches.
     """
     lanes = [_Lane(each, []) for each in candidates]
@@ -95,7 +97,10 @@ def _times(
         start, cpu = time.perf_counter(), time.process_time()
         model.run(range(batch), windows)
         times.append((time.perf_counter() - start, time.process_time() - cpu))
-        if len(times) > FEWEST_STEPS and time.perf_counter() - began > seconds:
+        passed_s = time.perf_counter() - began
+        if len(times) > FEWEST_STEPS and passed_s > seconds:
+            break
+        if len(times) > 1 and passed_s > PATIENCE_S:
             break
     return times[1:]
 
