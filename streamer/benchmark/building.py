@@ -14,7 +14,8 @@ from streamer.benchmark.plan import Plan
 from streamer.benchmark.throughput import Candidate
 from streamer.config import ConfigError, Dtype, ModelConfig
 from streamer.core.context import Context, Grid
-from streamer.engine.runner import ModelRunner, choose_device, choose_dtype
+from streamer.engine.device import choose_device, choose_dtype
+from streamer.engine.runner import ModelRunner
 
 if TYPE_CHECKING:
     from models.acoustic import AcousticModel
@@ -76,10 +77,11 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
     own, model = context(plan, grid), plan.settings.model
     device = choose_device(model.device)
     dtype = cast("Dtype", str(choose_dtype(model.dtype, device)).removeprefix("torch."))
+    shown = "int8" if model.dtype == "int8" else dtype
     flops = networks.flops_per_frame(acoustic, own.left + own.chunk) * acoustic.stride
     found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []
     fill = -(-own.left // own.chunk) if model.mode == "cache" else 0
-    name = f"own {model.mode}{_lookahead(own, grid)}, {dtype}"
+    name = f"own {model.mode}{_lookahead(own, grid)}, {shown}"
     found.append(Candidate(name, runner(acoustic, plan), fill, flops))
     return found
 
@@ -87,7 +89,10 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
 def _windows(
     acoustic: "AcousticModel", plan: Plan, own: Context, grid: Grid, dtype: Dtype
 ) -> list[Candidate]:
-    """`transformers` in float32 and in `dtype`, and our windows, all on the same geometry."""
+    """`transformers` in float32 and in `dtype`, and our windows, all on the same geometry.
+
+    On a CPU all are timed with the number of threads that the runner built last has chosen.
+    """
     right = own.right
     if plan.window_lookahead_s is not None:
         right = grid.covering_frames(Grid.samples_in(plan.window_lookahead_s))
@@ -96,7 +101,10 @@ def _windows(
     ahead = _lookahead(window, grid)
 
     def candidate(name: str, network: "AcousticModel", number: Dtype) -> Candidate:
-        config: ModelConfig = replace(plan.settings.model, mode="window", dtype=number)
+        threads = plan.settings.model.threads or torch.get_num_threads()  # none are tried here
+        config: ModelConfig = replace(
+            plan.settings.model, mode="window", dtype=number, threads=threads
+        )
         return Candidate(name, assembly.build_runner(network, config, slots, window), 0)
 
     try:
@@ -109,7 +117,9 @@ def _windows(
     except networks.ReferenceMissingError as error:
         raise ConfigError(str(error)) from error
     if plan.settings.model.mode != "window":
-        found.append(candidate(f"own window{ahead}, {dtype}", acoustic, dtype))
+        number = plan.settings.model.dtype
+        shown = number if number == "int8" else dtype
+        found.append(candidate(f"own window{ahead}, {shown}", acoustic, number))
     return found
 
 

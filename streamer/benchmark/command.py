@@ -80,15 +80,14 @@ def _about(arguments: argparse.Namespace, wanted: Sequence[Plan]) -> dict[str, s
     """What is measured on what."""
     import torch
 
-    from streamer.engine.runner import choose_device
+    from streamer.engine.device import choose_device
 
     device = choose_device(wanted[0].settings.model.device)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{device}:"
     cores = machine.cores()
     return {
         "command": " ".join(["streamer", "bench", *sys.argv[1:]]).replace("bench bench", "bench"),
-        "device": f"{name} {machine.processor()}, {cores} cores, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}",
+        "device": f"{name} {machine.processor()}, {cores} cores, torch {torch.__version__}",
         "audio": ", ".join(map(str, arguments.audio or [_default_audio()])),
         "date": f"{date.today().isoformat()}, streamer {__version__}",
     }
@@ -115,7 +114,8 @@ def _measured(plan: Plan, arguments: argparse.Namespace, deadline: "Deadline") -
     hop_s = own.model.grid.seconds(own.model.grid.samples(1))
     stream = None if own.frame_flops is None else own.frame_flops / hop_s / 1e12
     condition = replace(condition, stream_tflops=stream)
-    return replace(condition, notes=(*condition.notes, *_arithmetic(condition, arguments)))
+    notes = (*condition.notes, *_arithmetic(condition, arguments), *_threads())
+    return replace(condition, notes=notes)
 
 
 def _carried(
@@ -209,6 +209,12 @@ def _default_audio() -> str:
 
     has_reader = find_spec("soundfile") is not None and find_spec("soxr") is not None
     return str(DEMO) if has_reader and DEMO.exists() else "synthetic"
+
+
+def _threads() -> list[str]:
+    import torch
+
+    return [] if torch.cuda.is_available() else [f"{torch.get_num_threads()} threads of torch"]
 
 
 def _arithmetic(condition: "Condition", arguments: argparse.Namespace) -> list[str]:
