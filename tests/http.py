@@ -1,4 +1,4 @@
-"""HTTP requests written by hand, so that they can be wrong."""
+"""HTTP requests and websocket frames written by hand, so that they can be wrong."""
 
 import asyncio
 import ssl
@@ -42,3 +42,12 @@ async def get(
 async def knock(port: int, path: str, *headers: str, host: str = "localhost") -> int:
     """The status that a websocket's handshake gets."""
     return (await ask(port, "GET", path, *HANDSHAKE, *headers, host=host))[0]
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A masked frame; the mask is zero."""
+    assert len(payload) < 126 or opcode
+    length = (
+        bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
+    )
+    return bytes([0x80 | opcode]) + length + bytes(4) + payload

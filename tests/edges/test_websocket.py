@@ -20,6 +20,7 @@ from streamer.core.options import DecodingOptions
 from streamer.core.scoring import NoScorer
 from streamer.edges.websocket import ListenError
 from tests.fakes import BLANK, LABELS, FakeModel, SearchedModel, audio, silence, speak
+from tests.http import frame
 from tests.serving import errors, finals, in_loop, pcm, raw_connection, said, said_to, service
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
@@ -347,15 +348,6 @@ async def test_a_client_that_never_reads_is_dropped_and_others_do_not_notice() -
         with pytest.raises(ConnectionError):
             await pouring
     writer.transport.abort()
-
-
-def frame(opcode: int, payload: bytes) -> bytes:
-    """A masked frame; the mask is zero."""
-    assert len(payload) < 126 or opcode
-    length = (
-        bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2)
-    )
-    return bytes([0x80 | opcode]) + length + bytes(4) + payload
 
 
 class Broken(FakeModel):

@@ -144,6 +144,11 @@ class WebSocketServer:
         """The port in use, also when 0 was asked for."""
         return int(next(iter(self._server.sockets)).getsockname()[1])
 
+    @property
+    def sockets_inside(self) -> int:
+        """Sockets of websockets, the ones that are being closed among them."""
+        return self._door.inside
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """An answer over HTTP, or None to go on with the handshake."""
         assert isinstance(connection, Wire), connection
