@@ -6,7 +6,6 @@ on stderr names, 2 a wrong command line, 130 interrupted. Loads torch only behin
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from models.training import commands as training
-from streamer import __version__, config, listening, serving, transcribing
+from streamer import __version__, config, listening, logs, serving, transcribing
 from streamer.benchmark import command as benchmark
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, caption_files, microphone, websocket, youtube
@@ -95,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument(
         "--youtube", type=Path, metavar="FILE", help="file with the captions address of a stream"
     )
-    sections = (*heard, "engine", "server", "mqtt", "wyoming", "captions")
+    sections = (*heard, "engine", "server", "mqtt", "wyoming", "captions", "log")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
     benchmark.add_command(command)
@@ -170,8 +169,9 @@ def _listen(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    return asyncio.run(_serve_until_told(_settings(arguments)))
+    settings = _settings(arguments)
+    logs.configure(settings.log)
+    return asyncio.run(_serve_until_told(settings))
 
 
 async def _serve_until_told(settings: config.Config) -> int:

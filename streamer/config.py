@@ -261,6 +261,16 @@ class CaptionsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What the log of a server looks like; it goes to stderr."""
+
+    format: Literal["text", "json"] = setting("text", "lines for people, or JSON", "--log-format")
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "the least that is logged", "--log-level"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole tree."""
 
@@ -273,6 +283,7 @@ class Config:
     mqtt: MqttConfig = MqttConfig()
     wyoming: WyomingConfig = WyomingConfig()
     captions: CaptionsConfig = CaptionsConfig()
+    log: LogConfig = LogConfig()
 
 
 def load(path: Path | None, flags: Mapping[str, Any]) -> Config:

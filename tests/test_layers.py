@@ -17,6 +17,7 @@ ALLOWED = {
     "streamer.core": ("numpy",),
     "streamer.core.hypothesis": (),
     "streamer.schema": (),
+    "streamer.logs": ("pythonjsonlogger", "streamer.config"),
     "streamer.config": (
         "streamer.core.context",
         "streamer.core.endpoint",
@@ -43,6 +44,7 @@ ALLOWED = {
         "soundfile",
         "sounddevice",
         "websockets",
+        "prometheus_client",
         "aiomqtt",
         "paho",
         "zeroconf",

@@ -21,6 +21,7 @@ from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
+from streamer.engine.meter import Measured, Meter
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
 from streamer.engine.step import Result, step
@@ -99,6 +100,7 @@ class Engine:
         check_keywords(keywords, model.labels, text)
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
+        self._meter = Meter()
         self._sessions: set[Session] = set()
         self._watchers: list[asyncio.Queue[Opened]] = []
         self._max_sessions = max_sessions
@@ -117,6 +119,25 @@ class Engine:
     def open_sessions(self) -> int:
         """Sessions that hold a slot."""
         return len(self._sessions)
+
+    def is_alive(self, step_limit_s: float) -> bool:
+        """Whether it serves, and no step has taken longer than that."""
+        since = self._meter.step_since
+        is_stuck = since is not None and asyncio.get_running_loop().time() - since > step_limit_s
+        return self._refusal is None and not is_stuck
+
+    def measured(self) -> Measured:
+        """What it has done so far and does now."""
+        meter, sessions = self._meter, self._sessions
+        return Measured(
+            meter=meter,
+            sessions=len(sessions),
+            slots=self._max_sessions,
+            waiting=self._scheduler.waiting,
+            received_samples=meter.received_samples + sum(s.received_samples for s in sessions),
+            decoded_samples=meter.decoded_samples + sum(s.decoded_samples for s in sessions),
+            lost_samples=meter.lost_samples + sum(s.lost_samples for s in sessions),
+        )
 
     def watch(self) -> asyncio.Queue[Opened]:
         """Every session that is opened from now on, for one reader.
@@ -146,10 +167,12 @@ class Engine:
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
         """
-        if self._refusal is not None:
-            raise CapacityError(self._refusal)
-        if not self._free_slots:
-            raise CapacityError(f"all {self._max_sessions} sessions are taken")
+        refusal = self._refusal
+        if refusal is None and not self._free_slots:
+            refusal = f"all {self._max_sessions} sessions are taken"
+        if refusal is not None:
+            self._meter.sessions_refused += 1
+            raise CapacityError(refusal)
         stream = self._new_stream(
             endpoint or DEFAULT_RULES,
             self.text if text is None else text,
@@ -168,6 +191,7 @@ class Engine:
             max_events=max(max_events, MAX_EVENTS),
         )
         self._sessions.add(session)
+        self._meter.sessions_opened += 1
         self._idle.clear()
         id = id or new_id()  # noqa: A001
         for watcher in self._watchers:
@@ -201,6 +225,9 @@ class Engine:
 
     def _give_back(self, session: Session) -> None:
         self._sessions.remove(session)
+        self._meter.received_samples += session.received_samples
+        self._meter.decoded_samples += session.decoded_samples
+        self._meter.lost_samples += session.lost_samples
         self._free_slots.append(session.slot)
         if not self._sessions:
             self._idle.set()
@@ -249,6 +276,7 @@ class Engine:
     async def _serve(self) -> None:
         """Wait for ready windows, choose, run, hand back; the last while the next step runs."""
         done: _Step | None = None
+        now = asyncio.get_running_loop().time
         try:
             while True:
                 batch = self._scheduler.next_batch()
@@ -258,6 +286,7 @@ class Engine:
                     done = None
                 if running is not None:
                     done = _Step(batch, await running)
+                    self._meter.step_ends(now(), len(batch))
                 elif not self._work.is_set():
                     await self._work.wait()
                 self._work.clear()
@@ -271,7 +300,9 @@ class Engine:
         windows = [session.take_window() for session in batch]
         decoders = [session.decode for session in batch] if self._model.search else []
         trip = partial(step, self._model, resets, slots, windows, decoders)
-        return asyncio.get_running_loop().run_in_executor(self._device, trip)
+        loop = asyncio.get_running_loop()
+        self._meter.step_begins(loop.time())
+        return loop.run_in_executor(self._device, trip)
 
     def _hand_back(self, done: _Step) -> None:
         self._scheduler.done(done.batch)

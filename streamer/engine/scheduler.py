@@ -29,6 +29,11 @@ class Scheduler(Generic[S]):
         self._queued: dict[S, int] = {}  # ready streams and their valid ticket
         self._in_flight: set[S] = set()
 
+    @property
+    def waiting(self) -> int:
+        """Streams that are ready and not in flight."""
+        return len(self._queued)
+
     def add(self, stream: S, deadline: float) -> None:
         """The stream has a window ready; if it is queued already, it keeps its place."""
         assert stream not in self._in_flight, stream

@@ -133,9 +133,7 @@ class Session:
         max_windows: int,
         max_events: int,
     ) -> None:
-        self.slot = slot
-        self._host = host
-        self._stream = stream
+        self.slot, self._host, self._stream = slot, host, stream
         self.decode = stream.decode  # of the window in flight; another thread may call it
         self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
@@ -145,6 +143,7 @@ class Session:
         self._outboxes = [self._outbox]  # those that did not fail
         self._room = asyncio.Event()
         self._is_finished = False  # no more input
+        self.lost_samples = 0  # reported so far
         self._over: SessionError | None = None  # what a call after the end raises
 
     async def send(self, samples: Waveform) -> None:
@@ -198,6 +197,7 @@ class Session:
         """`duration` samples were lost between what was sent and what will be."""
         self._check_input()
         self._stream.report_gap(duration)
+        self.lost_samples += duration
         self._announce()
 
     def abort(self) -> None:
@@ -208,6 +208,11 @@ class Session:
     def received_samples(self) -> int:
         """Samples accepted so far."""
         return self._stream.received_samples
+
+    @property
+    def decoded_samples(self) -> int:
+        """Of these, the ones that were decoded."""
+        return self._stream.received_samples - self._stream.pending_samples
 
     @property
     def is_over(self) -> bool:

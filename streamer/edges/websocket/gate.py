@@ -6,6 +6,7 @@ metrics. Must not know: sockets, what is said behind it.
 
 import asyncio
 import http
+import logging
 import math
 
 from websockets import Headers
@@ -20,6 +21,8 @@ SUBPROTOCOL = "streamer.v1"  # what a client with a ticket offers, and gets, bes
 TICKET_PREFIX = "ticket."
 MAX_FAILURES_PER_MINUTE = 5  # wrong tokens of one address
 FULL_RETRY_S = 5
+
+logger = logging.getLogger(__name__)
 
 
 class RefusalError(Exception):
@@ -51,6 +54,11 @@ class Gate:
         self._failures = Rate(MAX_FAILURES_PER_MINUTE)
 
     @property
+    def has_tls(self) -> bool:
+        """Whether what is said here is encrypted."""
+        return bool(self._config.tls_cert)
+
+    @property
     def asks(self) -> bool:
         """Whether tokens are asked for at all."""
         return bool(self._tokens)
@@ -78,8 +86,9 @@ class Gate:
             raise RefusalError(http.HTTPStatus.TOO_MANY_REQUESTS, text, wait_s)
         identity = self._identity(headers, now)
         if identity is None:
-            if is_limited:
+            if is_limited and _shows_any(headers):
                 self._failures.take(address_key(address), now)
+                logger.warning("wrong token", extra={"address": address})
             raise RefusalError(http.HTTPStatus.UNAUTHORIZED, "a valid token is needed\n")
         if scope and scope not in identity.scopes:
             raise RefusalError(http.HTTPStatus.FORBIDDEN, "this token is not for this\n")
@@ -140,3 +149,8 @@ class Gate:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _shows_any(headers: Headers) -> bool:
+    """Whether a request has something that may be a guess."""
+    return "Authorization" in headers or "Sec-WebSocket-Protocol" in headers

@@ -30,6 +30,7 @@ from streamer.edges.websocket.connection import Connection
 from streamer.edges.websocket.conversations import Conversations, ServedModel, ready
 from streamer.edges.websocket.door import Door
 from streamer.edges.websocket.gate import FULL_RETRY_S, SUBPROTOCOL, Gate, RefusalError
+from streamer.edges.websocket.metrics import Metrics
 from streamer.edges.websocket.tls import server_context
 from streamer.edges.websocket.viewer import Viewer
 from streamer.edges.websocket.web import Web
@@ -40,6 +41,8 @@ STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client
 WRITE_LIMIT_BYTES = 16 << 10  # unsent; then sending waits
 UTTERANCE_SHARE = 0.8  # of `drain_timeout_s`, in which utterances may come to their end
+
+logger = logging.getLogger(__name__)
 
 # The library logs peers' faults with tracebacks; ours are logged by us, theirs are answered.
 library_logger = logging.getLogger(f"{__name__}.library")
@@ -72,7 +75,9 @@ class WebSocketServer:
         self._config, self._model = config, model
         self._tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert else None
         self._broadcasts, self._gate = Broadcasts(), Gate(config)
-        self._web = Web(self._gate, has_tls=self._tls is not None)
+        self._metrics = Metrics(engine)
+        self._web = Web(engine, self._gate, self._metrics, lambda: self._is_ending)
+        self._is_ending = False
         self._conversations = Conversations(engine, endpoint, config, model)
         self._paths = self._web.paths | {STREAM, CAPTIONS}
         self._opened = engine.watch()
@@ -114,6 +119,7 @@ class WebSocketServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._is_ending = True
         self._server.close(close_connections=False)
         own = self._conversations.ids
         self._conversations.give_up()
@@ -185,15 +191,28 @@ class WebSocketServer:
         assert isinstance(connection, Wire), connection
         assert connection.request is not None
         path, identity = connection.request.path, connection.identity
+        kind = "captions" if urlsplit(path).path == CAPTIONS else "stream"
         self._door.let_in(connection.number)
         self._gate.enter(connection.address, identity)
+        self._metrics.opened(kind)
+        opened_at = asyncio.get_running_loop().time()
+        about: dict[str, object] = {
+            "kind": kind,
+            "client": identity.name,
+            "address": connection.address,
+        }
+        logger.info("websocket open", extra=about)
         try:
-            if urlsplit(path).path == CAPTIONS:
+            if kind == "captions":
                 await self._show(connection, path)
             else:
                 await self._converse(connection)
         finally:
             self._gate.leave(connection.address, identity)
+            self._metrics.closed(kind, connection.close_code)
+            seconds = round(asyncio.get_running_loop().time() - opened_at, 3)
+            about |= {"code": connection.close_code, "seconds": seconds}
+            logger.info("websocket closed", extra=about)
 
     async def _converse(self, connection: ServerConnection) -> None:
         handler = Connection(connection, self._conversations, self._config)

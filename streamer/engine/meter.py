@@ -1,0 +1,59 @@
+"""What an engine has done so far, as plain counts: the engine writes, whoever shows them reads.
+
+Owns the bounds of the histograms. Must not know: engines, sessions, who shows what.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STEP_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+class Histogram:
+    """How many values fell up to each bound, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last: above all bounds
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """One more value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Meter:
+    """Totals since the engine was made; samples are those of sessions that are over."""
+
+    def __init__(self) -> None:
+        self.sessions_opened = self.sessions_refused = 0
+        self.received_samples = self.decoded_samples = self.lost_samples = 0
+        self.step_s, self.batch = Histogram(STEP_S), Histogram(BATCH)
+        self.step_since: float | None = None  # loop time at which the step in flight began
+
+    def step_begins(self, now: float) -> None:
+        """A batch goes to the device."""
+        self.step_since = now
+
+    def step_ends(self, now: float, batch: int) -> None:
+        """It has come back."""
+        assert self.step_since is not None, "a step begins before it ends"
+        self.step_s.observe(now - self.step_since)
+        self.batch.observe(batch)
+        self.step_since = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An engine at a moment: its totals, those of open sessions among them, and what it holds."""
+
+    meter: Meter
+    sessions: int
+    slots: int
+    waiting: int  # sessions with a window that is ready and not in a batch
+    received_samples: int
+    decoded_samples: int
+    lost_samples: int
