@@ -43,6 +43,7 @@ def build_engine(
             max_sessions=min(config.max_sessions, model.slots),
             max_batch=config.max_batch,
             max_backlog_s=config.max_backlog_s,
+            max_load=config.max_load,
             text=wording.text,
             keywords=wording.keywords,
             options=options,

@@ -110,10 +110,12 @@ class EngineConfig:
     max_sessions: int = setting(32, "sessions open at once; more are refused")
     max_batch: int = setting(32, "windows of one batch")
     max_backlog_s: float = setting(10.0, "undecoded audio of one session; more makes it wait")
+    max_load: float = setting(0.9, "share of the device's time that sessions may take; 0: any")
 
     def __post_init__(self) -> None:
         check_range("max_sessions", self.max_sessions, 1, 100_000)
         check_range("max_batch", self.max_batch, 1, 4_096)
+        check_range("max_load", self.max_load, 0.0, 1.0)
         check_range("max_backlog_s", self.max_backlog_s, 1.0, 600.0)
 
 

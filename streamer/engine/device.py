@@ -60,6 +60,11 @@ def _abilities() -> set[str]:
     return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device had no memory left; on a CPU nothing but the words says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def choose_threads(trial: Callable[[], None]) -> int:
     """The number of torch's threads, from 1 to what it had, with which ``trial`` takes least time.
 

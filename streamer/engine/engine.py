@@ -21,10 +21,11 @@ from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
+from streamer.engine.load import Load
 from streamer.engine.meter import Measured, Meter
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
-from streamer.engine.step import Result, step
+from streamer.engine.step import Outcome, step
 
 MAX_UNSEEN = 1_024  # sessions that a watcher has not taken yet
 RETRY_AFTER_S = 2.0
@@ -56,10 +57,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A batch and what became of it: frames, perhaps decoded already, or why there are none."""
+    """A batch and what became of it."""
 
     batch: list[Session]
-    results: list[Result]
+    outcome: Outcome
 
 
 class Engine:
@@ -68,9 +69,10 @@ class Engine:
     Leaving the block closes the engine: every session is finished, and what it sent is decoded.
     An exception in the block aborts the sessions instead.
 
-    At its limits: `max_sessions` open sessions (at most the model's slots), more are refused with
-    CapacityError; `max_batch` windows in a step; `max_backlog_s` seconds of undecoded audio in a
-    session, then its `send` waits.
+    At its limits: `max_sessions` open sessions (at most the model's slots), or those that take
+    `max_load` of the device's time by the steps measured (0: no such limit), more are refused with
+    CapacityError; `max_batch` windows in a step, fewer once memory was short; `max_backlog_s`
+    seconds of undecoded audio in a session, then its `send` waits.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Engine:
         max_sessions: int,
         max_batch: int,
         max_backlog_s: float = 10.0,
+        max_load: float = 0.0,
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
         options: DecodingOptions = DEFAULT_OPTIONS,
@@ -101,6 +104,8 @@ class Engine:
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._meter = Meter()
+        chunk_s = Grid.seconds(model.grid.samples(model.context.chunk))
+        self._load = Load(chunk_s, max_batch, max_load)
         self._sessions: set[Session] = set()
         self._watchers: list[asyncio.Queue[Opened]] = []
         self._max_sessions = max_sessions
@@ -170,6 +175,8 @@ class Engine:
         refusal = self._refusal
         if refusal is None and not self._free_slots:
             refusal = f"all {self._max_sessions} sessions are taken"
+        if refusal is None and self._load.is_full(len(self._sessions) + 1):
+            refusal = f"the device carries no more than {len(self._sessions)} sessions"
         if refusal is not None:
             self._meter.sessions_refused += 1
             raise CapacityError(refusal)
@@ -286,14 +293,14 @@ class Engine:
                     done = None
                 if running is not None:
                     done = _Step(batch, await running)
-                    self._meter.step_ends(now(), len(batch))
+                    self._load.note(len(batch), self._meter.step_ends(now(), len(batch)))
                 elif not self._work.is_set():
                     await self._work.wait()
                 self._work.clear()
         finally:
             self._stop()
 
-    def _launch(self, batch: list[Session]) -> asyncio.Future[list[Result]]:
+    def _launch(self, batch: list[Session]) -> asyncio.Future[Outcome]:
         """Start a step in the device thread; slots of new sessions are reset before it."""
         resets, self._slots_to_reset = self._slots_to_reset, []
         slots = [session.slot for session in batch]
@@ -306,7 +313,10 @@ class Engine:
 
     def _hand_back(self, done: _Step) -> None:
         self._scheduler.done(done.batch)
-        for session, result in zip(done.batch, done.results, strict=True):
+        if done.outcome.most < len(done.batch):
+            _log.warning("memory was short: batches are of %d windows from now", done.outcome.most)
+            self._scheduler.limit(int(done.outcome.most))
+        for session, result in zip(done.batch, done.outcome.results, strict=True):
             if session.is_over:  # left while the step ran
                 self._give_back(session)
             elif isinstance(result, Exception):

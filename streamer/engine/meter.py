@@ -38,12 +38,13 @@ class Meter:
         """A batch goes to the device."""
         self.step_since = now
 
-    def step_ends(self, now: float, batch: int) -> None:
-        """It has come back."""
+    def step_ends(self, now: float, batch: int) -> float:
+        """It has come back, after so many seconds."""
         assert self.step_since is not None, "a step begins before it ends"
-        self.step_s.observe(now - self.step_since)
+        taken_s, self.step_since = now - self.step_since, None
+        self.step_s.observe(taken_s)
         self.batch.observe(batch)
-        self.step_since = None
+        return taken_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames, Labels
-from streamer.engine.device import choose_device, choose_dtype, choose_threads
+from streamer.engine.device import choose_device, choose_dtype, choose_threads, is_out_of_memory
 
 Mode = Literal["cache", "window"]
 TRIAL_WINDOWS = 4
@@ -158,12 +158,21 @@ class ModelRunner:
         self.run(slots, [window] * len(slots))
         self.reset(slots)
 
-    @torch.inference_mode()
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         """The best id of every valid frame of each window, and all log-probs where they are needed.
 
-        See ``core.recognizer.Model.run``.
+        See ``core.recognizer.Model.run``. MemoryError if the device has none for so many windows.
         """
+        try:
+            return self._run(slots, windows)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            torch.cuda.empty_cache()
+            raise MemoryError(f"no memory for {len(windows)} windows on {self.device}") from error
+
+    @torch.inference_mode()
+    def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         samples_BS = torch.from_numpy(np.stack([window.samples for window in windows]))
         left_B, committed_B, valid_B = torch.tensor(
             [[w.left, w.chunk, w.left + w.chunk + w.right] for w in windows], device=self.device

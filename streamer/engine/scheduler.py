@@ -34,6 +34,11 @@ class Scheduler(Generic[S]):
         """Streams that are ready and not in flight."""
         return len(self._queued)
 
+    def limit(self, max_batch: int) -> None:
+        """Batches are no larger from now on."""
+        assert max_batch >= 1, max_batch
+        self._max_batch = min(self._max_batch, max_batch)
+
     def add(self, stream: S, deadline: float) -> None:
         """The stream has a window ready; if it is queued already, it keeps its place."""
         assert stream not in self._in_flight, stream

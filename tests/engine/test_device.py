@@ -49,3 +49,11 @@ def test_threads_are_added_as_long_as_a_step_gets_shorter(monkeypatch, seconds, 
 
     assert device.choose_threads(trial) == best
     assert used[-1] == most  # who asks sets them
+
+
+def test_no_memory_is_told_from_other_faults():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert device.is_out_of_memory(caught.value)
+    assert device.is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not device.is_out_of_memory(RuntimeError("shapes do not fit"))

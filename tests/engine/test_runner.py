@@ -258,3 +258,17 @@ def test_a_whole_recording_is_the_networks_own_answer_in_any_company(changes):
         assert log_probs.shape == alone[0].shape
         assert len(log_probs) == frames[0] == model.grid.covering_frames(len(recording))
         assert np.allclose(log_probs, alone[0], atol=1e-5)
+
+
+def test_no_memory_is_said_in_one_way_and_changes_nothing(monkeypatch):
+    model, fresh = runner("cache"), runner("cache")
+    first, second, *_ = all_windows(model, speech(30_000, 8))
+    model.run([0], [first])
+    fresh.run([0], [first])
+    with monkeypatch.context() as patch:
+        patch.setattr(model._model.model.wav2vec2_bert.encoder.layers[1].ffn2, "activation",
+                      lambda _: torch.empty(10**15))  # fmt: skip
+        with pytest.raises(MemoryError, match="no memory for 1 windows on cpu"):
+            model.run([0], [second])
+    (ours,), (theirs,) = model.run([0], [second]), fresh.run([0], [second])
+    assert np.array_equal(ours.log_probs, theirs.log_probs)
