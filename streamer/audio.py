@@ -16,6 +16,7 @@ from streamer.messages import AudioFormat
 
 __all__ = [
     "SAMPLE_RATE",
+    "AudioError",
     "PcmDecoder",
     "Resampler",
     "Samples",
@@ -26,6 +27,10 @@ __all__ = [
 
 Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
 FLOATS = "pcm_f32le"  # the one encoding whose samples can be anything
+
+
+class AudioError(ValueError):
+    """Audio that cannot be decoded, in one sentence for its sender."""
 
 
 class Resampler:

@@ -27,6 +27,9 @@ ALLOWED = {
     ),
     "streamer.messages": ("streamer.core.hypothesis", "streamer.core.options"),
     "streamer.audio": ("numpy", "soxr", "streamer.core.context", "streamer.messages"),
+    "streamer.wav": ("numpy", "streamer.audio", "streamer.messages"),
+    "streamer.container": ("numpy", "streamer.audio", "streamer.messages"),
+    "streamer.container_worker": ("av",),
     "streamer.captions": ("streamer.messages",),
     "streamer.language_model": (
         "kenlm",
@@ -51,6 +54,8 @@ ALLOWED = {
         "ifaddr",
         "streamer.audio",
         "streamer.captions",
+        "streamer.container",
+        "streamer.wav",
         "streamer.engine",
         "streamer.messages",
         "streamer.config",

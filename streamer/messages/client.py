@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from streamer.core.options import DecodingOptions, Hotword, Stability
 from streamer.messages.checks import MessageError, check, check_range
 
-Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "ogg_opus", "webm_opus"]
+CONTAINERS: frozenset[Encoding] = frozenset({"ogg_opus", "webm_opus"})
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 48_000  # Hz
 MAX_CHANNELS = 8
 MAX_ID_LENGTH = 128  # characters of a flush id, a session or its token
@@ -22,7 +23,10 @@ MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What the binary frames hold: interleaved channels, mixed down by the server."""
+    """What the binary frames hold: interleaved channels, mixed down by the server.
+
+    A WAV file, where PCM is announced, and containers say their rate and channels themselves.
+    """
 
     encoding: Encoding = "pcm_s16le"
     sample_rate: int = 16_000  # Hz
@@ -33,6 +37,11 @@ class AudioFormat:
         check(self.encoding in get_args(Encoding), "encoding", expected, self.encoding)
         check_range("sample_rate", self.sample_rate, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         check_range("channels", self.channels, 1, MAX_CHANNELS)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it is no plain sequence of samples."""
+        return self.encoding in CONTAINERS
 
 
 @dataclass(frozen=True, slots=True)

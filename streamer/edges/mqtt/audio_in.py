@@ -70,6 +70,8 @@ class AudioIn:
             self._complain(source, "bad_request", str(error))
             return
         match message:
+            case messages.Start(audio=audio) if audio.is_container:
+                self._complain(source, "unsupported", f"{audio.encoding} is not heard over MQTT")
             case messages.Start(audio=audio):
                 self._stop(source)
                 self._opened(source, audio)

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamer import messages
-from streamer.audio import SAMPLE_RATE
+from streamer.audio import SAMPLE_RATE, AudioError
 from streamer.config import ServerConfig
 from streamer.edges.websocket.conversation import SLICES_PER_S, Conversation
 from streamer.edges.websocket.conversations import Conversations
@@ -171,7 +171,10 @@ class Connection:
         for part in conversation.slices(audio):
             if conversation.is_stopped or self._is_displaced:
                 return
-            await conversation.accept(part)
+            try:
+                await conversation.accept(part)
+            except AudioError as error:
+                raise PeerError("bad_audio", str(error)) from error
             received = conversation.session.received_samples
             if received - self._acknowledged >= ACK_SAMPLES:
                 self._acknowledged = received
@@ -205,7 +208,10 @@ class Connection:
     async def _stop(self, conversation: Conversation) -> None:
         if conversation.is_stopped:
             return
-        leftover_bytes = await conversation.stop()
+        try:
+            leftover_bytes = await conversation.stop()
+        except AudioError as error:
+            raise PeerError("bad_audio", str(error)) from error
         if leftover_bytes:
             message = f"{leftover_bytes} bytes at the end were no whole sample"
             await self._complain("truncated_sample", message)

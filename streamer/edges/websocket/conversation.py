@@ -13,12 +13,15 @@ from dataclasses import replace
 from typing import Protocol
 
 from streamer import messages
-from streamer.audio import PcmDecoder, bytes_per_sample
+from streamer.audio import bytes_per_sample
 from streamer.config import DecodingOptions, EndpointRules
+from streamer.container import ContainerDecoder
 from streamer.edges.websocket.journal import Journal
 from streamer.engine.session import Session, SessionError
+from streamer.wav import SniffingDecoder
 
 SLICES_PER_S = 4  # a large frame is decoded in slices, so that others get their turn
+CONTAINER_SLICE_BYTES = 4 << 10  # the same where bytes are not seconds
 
 
 class Holder(Protocol):
@@ -53,7 +56,9 @@ class Conversation:
         self.is_stopped = False  # the client has said that it will send no more
         self.ended = asyncio.Event()
         self._endpoint = endpoint  # in force, as the client has patched them
-        self._decoder = PcmDecoder(start.audio)
+        self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
+        if start.audio.is_container:
+            self._decoder = ContainerDecoder(start.audio.encoding)
         self.window_s, self.is_kept = window_s, window_s > 0
         self._has_gone = False
         self._holder: Holder | None = None
@@ -75,6 +80,8 @@ class Conversation:
                 else:
                     await self.session.finish()
         finally:
+            if isinstance(self._decoder, ContainerDecoder):
+                await self._decoder.close()
             self.ended.set()
 
     @asynccontextmanager
@@ -136,13 +143,22 @@ class Conversation:
     def slices(self, audio: bytes) -> Iterator[bytes]:
         """A frame of audio in parts, none of which keeps others waiting."""
         wanted = self.start.audio
-        size = bytes_per_sample(wanted) * (wanted.sample_rate // SLICES_PER_S)
+        size = CONTAINER_SLICE_BYTES
+        if not wanted.is_container:
+            size = bytes_per_sample(wanted) * (wanted.sample_rate // SLICES_PER_S)
         for at in range(0, len(audio), size):
             yield audio[at : at + size]
 
     async def accept(self, audio: bytes) -> None:
-        """Take audio; it counts as taken when the session has all of it. Not to be cancelled."""
-        await self.session.send(self._decoder.accept(audio))
+        """Take audio; it counts as taken when the session has all of it. Not to be cancelled.
+
+        Raises AudioError for what cannot be decoded.
+        """
+        if isinstance(self._decoder, ContainerDecoder):
+            async for samples in self._decoder.accept(audio):
+                await self.session.send(samples)
+        else:
+            await self.session.send(self._decoder.accept(audio))
         self.taken_bytes += len(audio)
 
     async def flush(self, name: str) -> None:
@@ -176,16 +192,25 @@ class Conversation:
         return options, self.session.unsupported(options)
 
     async def stop(self) -> int:
-        """No more audio will come; gives the number of bytes that were no whole sample."""
+        """No more audio will come; gives the number of bytes that were no whole sample.
+
+        Raises AudioError for what cannot be decoded.
+        """
         self.is_stopped = True
-        await self.session.send(self._decoder.finish())
+        leftover_bytes = 0
+        if isinstance(self._decoder, ContainerDecoder):
+            async for samples in self._decoder.finish():
+                await self.session.send(samples)
+        else:
+            await self.session.send(self._decoder.finish())
+            leftover_bytes = self._decoder.leftover_bytes
         await self.session.finish()
-        return self._decoder.leftover_bytes
+        return leftover_bytes
 
     @property
     def bad_samples(self) -> int:
         """Samples that were no numbers."""
-        return self._decoder.replaced
+        return 0 if isinstance(self._decoder, ContainerDecoder) else self._decoder.replaced
 
 
 def patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:
