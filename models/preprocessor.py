@@ -12,6 +12,7 @@ from models import settings
 from models.features import FeatureConfig
 
 CONFIDENCE = "confidence_exponent"
+LM_CONFIDENCE = "lm_confidence_exponent"
 
 
 def feature_config(values: dict[str, Any]) -> FeatureConfig:
@@ -22,22 +23,31 @@ def feature_config(values: dict[str, Any]) -> FeatureConfig:
         raise ValueError("the feature extractor's settings are not JSON objects")
     if values.get("sampling_rate", 16_000) != 16_000:
         raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
-    unknown = ours.keys() - {*FeatureConfig.__slots__, CONFIDENCE}
+    unknown = ours.keys() - {*FeatureConfig.__slots__, CONFIDENCE, LM_CONFIDENCE}
     if unknown:
         raise ValueError(f"unknown setting {min(unknown)!r} of the feature extractor")
     return settings.from_json(FeatureConfig, values | ours)
 
 
-def confidence_exponent(values: dict[str, Any]) -> float:
-    """How the words' confidences are calibrated, beside the feature extractor's settings."""
-    value = values.get("feature_extractor", values).get("streaming", {}).get(CONFIDENCE, 1.0)
-    if type(value) not in (int, float):
-        raise ValueError(f"{CONFIDENCE}: expected a number, got {value!r}")
-    return float(value)
+def confidence_exponents(values: dict[str, Any]) -> tuple[float, float | None]:
+    """How the words' confidences are calibrated, without and with a language model.
+
+    They stand beside the feature extractor's settings; None where there is no second one.
+    """
+    ours = values.get("feature_extractor", values).get("streaming", {})
+    found = [ours.get(CONFIDENCE, 1.0)]
+    if LM_CONFIDENCE in ours:
+        found.append(ours[LM_CONFIDENCE])
+    for key, value in zip((CONFIDENCE, LM_CONFIDENCE), found, strict=False):
+        if type(value) not in (int, float):
+            raise ValueError(f"{key}: expected a number, got {value!r}")
+    return float(found[0]), float(found[1]) if len(found) > 1 else None
 
 
-def preprocessor_json(features: FeatureConfig, exponent: float) -> dict[str, Any]:
-    """What ``feature_config`` and ``confidence_exponent`` read, and ``transformers`` as well."""
+def preprocessor_json(
+    features: FeatureConfig, exponent: float, lm_exponent: float | None = None
+) -> dict[str, Any]:
+    """What ``feature_config`` and ``confidence_exponents`` read, and ``transformers`` as well."""
     streaming = {key: value for key, value in asdict(features).items() if value != ()}
     bins, stride = streaming.pop("num_mel_bins"), streaming.pop("stride")
     return {
@@ -50,5 +60,7 @@ def preprocessor_json(features: FeatureConfig, exponent: float) -> dict[str, Any
         "padding_value": 0.0,
         "padding_side": "right",
         "return_attention_mask": True,
-        "streaming": streaming | {CONFIDENCE: exponent},
+        "streaming": streaming
+        | {CONFIDENCE: exponent}
+        | ({} if lm_exponent is None else {LM_CONFIDENCE: lm_exponent}),
     }

@@ -21,7 +21,8 @@ class Vocabulary:
 
     ``tokens[i]`` is the text of label i; ``delimiter`` separates words; ``silent`` are never shown.
     A word's confidence is the geometric mean of its letters' probabilities to the power
-    ``confidence_exponent``, which calibrates it (``streamer evaluate`` says which one would).
+    ``confidence_exponent``, which calibrates it (``streamer evaluate`` says which one would);
+    where a language model has chosen the words, to the power ``lm_confidence_exponent``.
     """
 
     tokens: tuple[str, ...]
@@ -29,14 +30,15 @@ class Vocabulary:
     delimiter: int | None
     silent: frozenset[int]
     confidence_exponent: float = 1.0
+    lm_confidence_exponent: float | None = None  # None: the same
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank < len(self.tokens):
             raise ValueError(f"blank id: expected 0 to {len(self.tokens) - 1}, got {self.blank}")
-        if not 0.0 < self.confidence_exponent < 1e3:
-            raise ValueError(
-                f"confidence_exponent: expected more than 0, got {self.confidence_exponent}"
-            )
+        for name in ("confidence_exponent", "lm_confidence_exponent"):
+            exponent = getattr(self, name)
+            if exponent is not None and not 0.0 < exponent < 1e3:
+                raise ValueError(f"{name}: expected more than 0, got {exponent}")
 
     @staticmethod
     def from_json(

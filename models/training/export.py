@@ -24,10 +24,15 @@ from models.wav2vec2_bert import Wav2Vec2BertForCTC
 USUAL_CHUNK_MEL_FRAMES = 32  # 320 ms: full context normalises as the preset `default` does
 
 
-def export(runs: Sequence[Path], out: Path, confidence_exponent: float = 1.0) -> None:
+def export(
+    runs: Sequence[Path],
+    out: Path,
+    confidence_exponent: float = 1.0,
+    lm_confidence_exponent: float | None = None,
+) -> None:
     """Write the mean of the running averages of ``runs``, rounded to bfloat16, to ``out``.
 
-    ``confidence_exponent`` is the one that ``streamer evaluate`` has found for it.
+    The exponents are those that ``streamer evaluate`` has found for it, without and with ``--lm``.
 
     Raises:
         TrainingError, CheckpointError: a run is not there, or they are of different networks.
@@ -40,7 +45,7 @@ def export(runs: Sequence[Path], out: Path, confidence_exponent: float = 1.0) ->
         name: torch.stack([average[name] for average in averages]).mean(dim=0)
         for name in averages[0]
     }
-    write(mean, out, torch.bfloat16, confidence_exponent)
+    write(mean, out, torch.bfloat16, confidence_exponent, lm_confidence_exponent)
 
 
 def write(
@@ -48,6 +53,7 @@ def write(
     out: Path,
     dtype: torch.dtype,
     confidence_exponent: float = 1.0,
+    lm_confidence_exponent: float | None = None,
 ) -> None:
     """A network of the scratch recipe as a checkpoint directory."""
     config = config_of(weights)
@@ -57,7 +63,11 @@ def write(
     features = FeatureConfig(
         normalization="running", stride=stride, chunk_frames=USUAL_CHUNK_MEL_FRAMES // stride
     )
-    vocabulary = replace(VOCABULARY, confidence_exponent=confidence_exponent)
+    vocabulary = replace(
+        VOCABULARY,
+        confidence_exponent=confidence_exponent,
+        lm_confidence_exponent=lm_confidence_exponent,
+    )
     checkpoint.save(out, model.to(dtype), features, vocabulary)
 
 
@@ -71,8 +81,12 @@ def main() -> int:
     parser.add_argument(
         "--confidence-exponent", type=float, default=1.0, help="calibrates the words' confidences"
     )
+    parser.add_argument(
+        "--lm-confidence-exponent", type=float, help="the same with the language model"
+    )
     arguments = parser.parse_args()
-    given = arguments.run, arguments.out, arguments.confidence_exponent
+    exponents = arguments.confidence_exponent, arguments.lm_confidence_exponent
+    given = arguments.run, arguments.out, *exponents
     return told("export", lambda: export(*given), checkpoint.CheckpointError, ValueError)
 
 

@@ -48,6 +48,10 @@ class Vocabulary(Protocol):
     def confidence_exponent(self) -> float:
         """To which power a word's confidence is right as often as it says."""
 
+    @property
+    def lm_confidence_exponent(self) -> float | None:
+        """The same where a language model chooses the words; None: that one."""
+
 
 class Acoustic(Protocol):
     """The network, as ``models.acoustic.AcousticModel`` has it; all counts are output frames."""
@@ -130,7 +134,7 @@ class ModelRunner:
             vocabulary.blank,
             vocabulary.delimiter,
             vocabulary.silent,
-            vocabulary.confidence_exponent,
+            _exponent(vocabulary, search),
         )
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")
@@ -218,6 +222,12 @@ class ModelRunner:
     def reset(self, slots: Sequence[int]) -> None:
         """Forget the streams in ``slots``."""
         self._state.reset(torch.tensor(slots, device=self.device))
+
+
+def _exponent(vocabulary: Vocabulary, search: BeamSearch | None) -> float:
+    with_lm = vocabulary.lm_confidence_exponent
+    has_lm = search is not None and search.has_lm
+    return vocabulary.confidence_exponent if with_lm is None or not has_lm else with_lm
 
 
 def _size_bytes(state: Any) -> int:

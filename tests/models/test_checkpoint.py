@@ -402,17 +402,20 @@ def test_every_setting_of_the_features_is_checked():
 
 def test_the_calibration_of_confidences_survives_saving(tmp_path):
     acoustic = checkpoint.load("tiny-en")
-    vocabulary = dataclasses.replace(acoustic.vocabulary, confidence_exponent=2.5)
+    vocabulary = dataclasses.replace(
+        acoustic.vocabulary, confidence_exponent=2.5, lm_confidence_exponent=1.5
+    )
     checkpoint.save(tmp_path, acoustic.model, acoustic.features.config, vocabulary)
     assert checkpoint.load(str(tmp_path)).vocabulary == vocabulary
 
 
+@pytest.mark.parametrize("key", ["confidence_exponent", "lm_confidence_exponent"])
 @pytest.mark.parametrize("exponent", [0.0, -1.0, 1e4, "much", None, True])
-def test_an_impossible_calibration_is_refused(tmp_path, exponent):
+def test_an_impossible_calibration_is_refused(tmp_path, exponent, key):
     shutil.copytree(checkpoint.PRETRAINED / "tiny-en", tmp_path / "model")
     path = tmp_path / "model" / "preprocessor_config.json"
     values = json.loads(path.read_text())
-    values["streaming"]["confidence_exponent"] = exponent
+    values["streaming"][key] = exponent
     path.write_text(json.dumps(values))
-    with pytest.raises(CheckpointError, match="confidence_exponent"):
+    with pytest.raises(CheckpointError, match=f" {key}:"):
         checkpoint.load(str(tmp_path / "model"))
