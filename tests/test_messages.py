@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamer import messages as m
 from streamer.core import options
+from streamer.core.hypothesis import Alternative
 from streamer.messages import client as limits
 
 short = st.text(max_size=20)
@@ -40,15 +41,18 @@ client_messages = st.one_of(
     st.builds(m.Configure, st.none() | hotwords, patches, decoding),
     st.just(m.Stop()),
 )
+alternatives = st.none() | st.lists(st.builds(Alternative, short, ms), max_size=3).map(tuple)
 reasons = st.sampled_from(["endpoint", "flush", "length", "end"])
 server_messages = st.one_of(
     st.builds(m.Ready, short, short, count, count, st.builds(m.Limits, count, count, count)),
     st.builds(m.Ack, count),
     st.builds(m.Configured, count),
+    st.builds(m.Append, count, short),
     st.builds(m.Error, short, short, st.booleans(), st.none() | ms),
     st.builds(m.SpeechStart, ms),
     st.builds(m.Partial, count, count, short, short, words, ms, ms),
     st.builds(m.Final, count, short, words, ms, ms, confidence, reasons),
+    st.builds(m.Final, count, short, words, ms, ms, confidence, reasons, alternatives=alternatives),
     st.builds(m.Flushed, short),
     st.builds(m.Gap, ms, ms),
     st.builds(m.Closed, count, count),
@@ -197,3 +201,18 @@ def test_a_server_message_must_be_complete() -> None:
 def test_what_is_not_json_is_never_written() -> None:
     with pytest.raises(ValueError, match="JSON"):
         m.encode(m.Gap(math.nan, 1.0))
+
+
+@given(
+    st.lists(st.lists(short.filter(str.split), min_size=1, max_size=4), max_size=4), st.randoms()
+)
+def test_growing_text_is_the_finals_with_spaces_between(finals: list[list[str]], draw) -> None:
+    growing, whole = m.GrowingText(), ""
+    for utterance, words in enumerate(finals):
+        for count in sorted(draw.randrange(len(words) + 1) for _ in range(3)):
+            committed = " ".join(words[:count])
+            partial = m.Partial(utterance, 1, committed, "never seen", (), 0.0, 0.0)
+            whole += growing.added(partial)
+        whole += growing.added(m.SpeechStart(0.0))
+        whole += growing.added(m.Final(utterance, " ".join(words), (), 0.0, 0.0, 1.0, "end"))
+    assert whole == " ".join(" ".join(words) for words in finals)

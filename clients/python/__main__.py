@@ -30,6 +30,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
     parser.add_argument("--text", action="store_true", help="print the text of finals only")
     parser.add_argument(
+        "--append-only", action="store_true", help="print text as soon as it stands, on one line"
+    )
+    parser.add_argument(
         "--patience-s",
         type=float,
         default=Patience().total_s,
@@ -60,17 +63,26 @@ async def _source(
 
 async def _print_events(arguments: argparse.Namespace) -> None:
     async with _source(arguments) as (audio, blocks):
-        start = Start(audio, partials=not (arguments.no_partials or arguments.text))
+        partials = not (arguments.no_partials or arguments.text)
+        start = Start(audio, partials=partials, append_only=arguments.append_only)
         patience = Patience(total_s=arguments.patience_s)
         heard = recognize(
             arguments.url, blocks, start, patience=patience, restart=arguments.restart
         )
         async with aclosing(heard):
             async for message in heard:
-                if not arguments.text:
+                if arguments.append_only:
+                    print(_added(message), end="", flush=True)
+                elif not arguments.text:
                     print(messages.encode(message), flush=True)
                 elif isinstance(message, Final):
                     print(message.text, flush=True)
+
+
+def _added(message: messages.ServerMessage) -> str:
+    if isinstance(message, messages.Append):
+        return message.text
+    return "\n" if isinstance(message, messages.Closed) else ""
 
 
 def main(argv: list[str] | None = None) -> int:

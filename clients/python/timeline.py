@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from streamer.messages import (
     Ack,
+    Append,
     Closed,
     Configured,
     Final,
@@ -30,6 +31,7 @@ class Timeline:
     revisions: int = 0
     last_utterance: int = -1  # that had its final
     last_revision: int = 0
+    has_text: bool = False  # something was appended
 
     def begin(self, start_s: float) -> None:
         """Another session begins at this time of the audio."""
@@ -43,6 +45,8 @@ class Timeline:
             self.last_utterance = moved.utterance
         elif isinstance(moved, Partial):
             self.last_revision = moved.revision
+        elif isinstance(moved, Append):
+            self.has_text = True
         return moved
 
     def _moved(self, message: ServerMessage) -> ServerMessage:
@@ -58,6 +62,10 @@ class Timeline:
                     shown = placed.display_words
                     return replace(placed, display_words=shown and _later(shown, by))
                 return replace(placed, revision=placed.revision + self.revisions)
+            case Append():  # only the first text of a session begins without a space
+                first = self.has_text and not message.text.startswith(" ")
+                text = f" {message.text}" if first else message.text
+                return Append(message.utterance + self.utterances, text)
             case Keyword():
                 return replace(message, start=message.start + by, end=message.end + by)
             case SpeechStart():

@@ -258,7 +258,7 @@ class Stream:
             transcript.settle(state.decoder.finish())
             timeline.marks.popleft()
             now = mark.at + timeline.lost
-            transcript.advance(now)
+            transcript.advance(now, at_mark=True)
             if mark.what == "gap":
                 transcript.say(Gap(seconds(now), seconds(mark.lost_samples)))
                 timeline.lost += mark.lost_samples

@@ -81,9 +81,9 @@ class Transcript:
                 now = letter.start  # what is being said is not silence
         self.advance(now)
 
-    def advance(self, now: int) -> None:
-        """Let time pass up to the sample `now`."""
-        while self._changes and self._changes[0][0] < now:
+    def advance(self, now: int, *, at_mark: bool = False) -> None:
+        """Let time pass up to the sample `now`; at a mark, changes made there come behind it."""
+        while self._changes and self._changes[0][0] <= now - at_mark:
             at, rules, options = self._changes.popleft()
             self._end_all(self.utterance.advance(at))
             self.utterance.configure(rules)

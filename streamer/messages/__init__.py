@@ -35,8 +35,10 @@ from streamer.messages.client import (
     expected_words,
 )
 from streamer.messages.codec import decode_client, decode_numbered, decode_server, encode
+from streamer.messages.growing import GrowingText
 from streamer.messages.server import (
     Ack,
+    Append,
     Configured,
     Error,
     Limits,
@@ -47,10 +49,11 @@ from streamer.messages.server import (
 
 # fmt: off
 __all__ = [
-    "Ack", "AudioFormat", "ClientMessage", "Closed", "Configure", "Configured", "Confirm",
-    "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event", "Final", "Flush", "Flushed",
-    "Gap", "Hotword", "Keyword", "KeywordWish", "Limits", "MessageError", "Partial", "Ready",
-    "Resume", "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop", "TextWishes", "Word",
-    "decode_client", "decode_numbered", "decode_server", "encode", "expected_words",
+    "Ack", "Append", "AudioFormat", "ClientMessage", "Closed", "Configure", "Configured",
+    "Confirm", "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event", "Final", "Flush",
+    "Flushed", "Gap", "GrowingText", "Hotword", "Keyword", "KeywordWish", "Limits", "MessageError",
+    "Partial", "Ready", "Resume", "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop",
+    "TextWishes", "Word", "decode_client", "decode_numbered", "decode_server", "encode",
+    "expected_words",
 ]
 # fmt: on

@@ -117,6 +117,7 @@ class Start:
     decoding: DecodingPatch = DecodingPatch()
     text: TextWishes = TextWishes()
     keywords: tuple[KeywordWish, ...] | None = None  # None: the server's
+    append_only: bool = False  # `append` instead of partials
     resume: bool = False  # keep the session when the connection is lost: `ready` has a token
 
     def __post_init__(self) -> None:

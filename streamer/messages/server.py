@@ -57,6 +57,17 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class Append:
+    """For `append_only`: what is new of the text that only grows, behind all texts before it.
+
+    A text begins with the space that parts it from the one before.
+    """
+
+    utterance: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Error:
     """Something the peer should know; a fatal one is followed by the close code."""
 
@@ -72,6 +83,7 @@ ServerMessage = (
     | Resumed
     | Ack
     | Configured
+    | Append
     | Error
     | SpeechStart
     | Partial
@@ -93,6 +105,7 @@ SERVER: Mapping[str, type] = {
     "gap": Gap,
     "ack": Ack,
     "configured": Configured,
+    "append": Append,
     "error": Error,
     "closed": Closed,
 }

@@ -55,6 +55,7 @@ class Conversation:
         self.is_speaking = False  # an utterance is in progress
         self.is_stopped = False  # the client has said that it will send no more
         self.ended = asyncio.Event()
+        self._text = messages.GrowingText()
         self._endpoint = endpoint  # in force, as the client has patched them
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
         if start.audio.is_container:
@@ -130,13 +131,23 @@ class Conversation:
         """First write down, then let others see: who resumes must find what was sent before."""
         try:
             async for event in self.session:
-                self.journal.commit(event)
+                if self.start.append_only:
+                    self._commit_added(event)
+                if not (self.start.append_only and isinstance(event, messages.Partial)):
+                    self.journal.commit(event)
                 if isinstance(event, messages.SpeechStart):
                     self.is_speaking = True
                 elif isinstance(event, messages.Final):
                     self.is_speaking = False
         except SessionError as failure:
             self.journal.fail(failure)
+
+    def _commit_added(self, event: messages.Event) -> None:
+        """What the event adds to the append-only text, which is never lost, unlike partials."""
+        if isinstance(event, messages.Partial | messages.Final):
+            added = self._text.added(event)
+            if added:
+                self.journal.commit(messages.Append(event.utterance, added))
 
     # --- what the client sends --------------------------------------------------------------------
 

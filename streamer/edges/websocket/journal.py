@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 
 from streamer.engine.session import SessionError
-from streamer.messages import Closed, Configured, Event, Final, Partial
+from streamer.messages import Append, Closed, Configured, Event, Final, Partial
 
 
 class ForgottenError(Exception):
@@ -29,7 +29,7 @@ class Journal:
 
     def __init__(self, max_events: int, *, keeps: bool) -> None:
         self._max_events, self._keeps = max_events, keeps
-        self._events: deque[Event | Configured] = deque()
+        self._events: deque[Event | Configured | Append] = deque()
         self._forgotten = 0  # the number of the last event before `_events`
         self._read = 0  # the number of the last event that was given to the reader
         self._partial: Partial | None = None  # of the utterance in progress
@@ -43,7 +43,7 @@ class Journal:
         """The number of the last event."""
         return self._forgotten + len(self._events)
 
-    def commit(self, event: Event | Configured) -> None:
+    def commit(self, event: Event | Configured | Append) -> None:
         """Write an event down; no effect after a failure."""
         if self._error is not None:
             return
@@ -78,7 +78,7 @@ class Journal:
         self._is_partial_read = False
         self._changed.set()
 
-    async def next(self) -> tuple[int | None, Event | Configured]:
+    async def next(self) -> tuple[int | None, Event | Configured | Append]:
         """The next event and its number, None for a partial; raises what the journal failed with.
 
         A second reader may begin when the first was cancelled, after a `rewind`.

@@ -18,7 +18,7 @@ from streamer.edges.wyoming.framing import Event, FrameError, encoded, read
 from streamer.edges.wyoming.turn import ClientError, Turn, Wishes, audio_format
 from streamer.engine.engine import CapacityError, Engine
 from streamer.engine.session import SessionError
-from streamer.messages import Final, Partial, expected_words
+from streamer.messages import Final, GrowingText, expected_words
 
 IDLE_S = 60.0  # a client may send nothing for so long
 SEND_S = 3.0  # and leave an event unread for so long
@@ -160,23 +160,14 @@ class Connection:
 
     async def _answer(self, turn: Turn) -> None:
         """Committed text as it grows, then the transcript."""
-        finals: list[str] = []
-        sent = ""
+        growing, sent = GrowingText(), ""
         ours = self._config.endpointing == "server"
         async for event in turn.session:
-            if isinstance(event, Final):
-                finals.append(event.text)
-                text = _joined(finals)
-            elif isinstance(event, Partial):
-                text = _joined([*finals, event.committed])
-            else:
-                continue
-            assert text.startswith(sent), "committed text only grows"
-            if text != sent:
+            if added := growing.added(event):
                 if not sent:
                     await self._send("transcript-start", {"language": self._config.language})
-                await self._send("transcript-chunk", {"text": text[len(sent) :]})
-                sent = text
+                await self._send("transcript-chunk", {"text": added})
+                sent += added
             if ours and isinstance(event, Final) and event.text and event.reason != "end":
                 self._is_answered = True
                 break
@@ -230,7 +221,3 @@ class Connection:
         except TimeoutError:
             self._writer.transport.abort()
             raise ConnectionResetError("the client does not read") from None
-
-
-def _joined(texts: list[str]) -> str:
-    return " ".join(text for text in texts if text)
