@@ -58,7 +58,8 @@ class Final:
     """An utterance's last word on itself; `text` starts with the last committed text.
 
     `display` is its written form where one was asked for, `display_words` the words of that.
-    `alternatives` are the n-best where they are asked for, `text` itself first.
+    `alternatives` are the n-best where they are asked for, `text` itself first; none where numbers
+    are redacted.
     """
 
     utterance: int

@@ -82,7 +82,9 @@ class Narrator:
             display = _text(shown)
         text = _text(words)
         heard = self.utterances, text, words, start, end, confidence, reason
-        masked = None if alternatives is None else self._masked(alternatives)
+        # A number's alternatives sound like it: where numbers are masked, there are none.
+        tells = alternatives is not None and not self._masks.numbers
+        masked = self._masked(alternatives or ()) if tells else None
         self._events.append(Final(*heard, display, shown, masked))
         self._begins_sentence = reason != "length"
         self.utterances += 1

@@ -110,6 +110,11 @@ def test_alternatives_hold_nothing_that_is_masked():
     assert final.alternatives[0].text == final.text != "ab"
 
 
+def test_where_numbers_are_redacted_there_are_no_alternatives_that_sound_like_them():
+    (final,) = finals(speak("four"), FIVE, text=TextRules(redact_numbers=True))
+    assert (final.text, final.alternatives) == ("[number]", None)
+
+
 def test_a_change_of_the_number_counts_for_utterances_that_end_behind_it():
     recognizer = Recognizer(SearchedModel(Context(0, 16, 0), doubt=0.4))
     recognizer.stream.accept_waveform(speak("ab"))
