@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     heard = ("model", "endpoint", "text", "keywords")
     files = command("transcribe", _transcribe, "recognise audio files", *heard)
     files.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
+    files.add_argument(
+        "--channel", type=int, metavar="NUMBER", help="the channel to hear, from 1 (default: all)"
+    )
     files.add_argument("--realtime", action="store_true", help="read at the pace of speech")
     files.add_argument(
         "--format", choices=("text", "json", "srt", "vtt"), default="text", help="output"
@@ -134,7 +137,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
         return _complain(f"{option} takes one file, got {len(paths)}")
     for path in paths:
         try:
-            with audio_file.AudioFile(path) as file, _opened(arguments) as out:
+            with _audio(path, arguments) as file, _opened(arguments) as out:
                 model = model or _built_model(settings)
                 if form == "text" and len(paths) > 1:
                     print(f"==> {file.name} <==", flush=True)
@@ -145,6 +148,10 @@ def _transcribe(arguments: argparse.Namespace) -> int:
         except audio_file.AudioFileError as error:
             status = _complain(str(error))
     return status
+
+
+def _audio(path: str, arguments: argparse.Namespace) -> audio_file.AudioFile:
+    return audio_file.AudioFile(path, channel=arguments.channel)
 
 
 def _opened(arguments: argparse.Namespace) -> AbstractContextManager[list[CaptionFile]]:

@@ -127,6 +127,16 @@ def test_all_formats_tell_the_same(model: str, talk: str) -> None:
         assert " ".join(cues).split() == " ".join(texts).split()
 
 
+def test_one_channel_of_a_file(model: str, talk: str, tmp_path: Path) -> None:
+    samples, rate = soundfile.read(talk)
+    call = tmp_path / "call.wav"
+    soundfile.write(call, np.stack([np.zeros_like(samples), samples], axis=1), rate)
+    status, out, _ = run("transcribe", str(call), *use(model), "--channel", "2")
+    assert (status, out) == run("transcribe", talk, *use(model))[:2]
+    status, out, err = run("transcribe", str(call), *use(model), "--channel", "3")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+
+
 def test_out_files_hold_what_is_printed(model: str, talk: str, tmp_path: Path) -> None:
     paths = [tmp_path / "talk.vtt", tmp_path / "talk.txt"]
     options = [option for path in paths for option in ("--out", str(path))]

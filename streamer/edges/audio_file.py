@@ -49,11 +49,12 @@ class AudioFile:
     """An open audio file; `with AudioFile(path) as file: for block in file.blocks(): …`.
 
     `path` is a file, a named pipe, or "-" for standard input. WAV and OGG are read from a pipe as
-    they come; FLAC and MP3 are first copied to a temporary file, since their decoders seek.
-    Raises AudioFileError when it is missing, a directory, empty, or no audio.
+    they come; FLAC and MP3 are first copied to a temporary file, since their decoders seek. Of
+    several channels the mean is given, or the one that `channel` names, from 1. Raises
+    AudioFileError when it is missing, a directory, empty, no audio, or has no such channel.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, channel: int | None = None) -> None:
         self.name = "standard input" if str(path) == STANDARD_INPUT else str(path)
         self._relay: socket.socket | None = None
         descriptor = self._open(path)
@@ -68,6 +69,11 @@ class AudioFile:
         except soundfile.SoundFileError as error:
             self.interrupt()
             raise AudioFileError(f"{self.name} is not audio in a known format {FORMATS}") from error
+        self._channel = channel
+        if channel is not None and not 1 <= channel <= self._file.channels:
+            self.close()
+            has = f"has {self._file.channels} channel{'s' * (self._file.channels > 1)}"
+            raise AudioFileError(f"{self.name} {has}, and no channel {channel}")
         self.duration_s = self._file.frames / self._file.samplerate if regular else None
 
     def __enter__(self) -> Self:
@@ -114,7 +120,8 @@ class AudioFile:
                     f"first at {first / rate:.2f} s"
                 )
             frames_read += len(frames)
-            yield clipped(resampler.accept(mix(frames)))
+            mono = mix(frames) if self._channel is None else frames[:, self._channel - 1].copy()
+            yield clipped(resampler.accept(mono))
         if frames_read == 0:
             raise AudioFileError(f"{self.name} contains no audio samples")
         yield clipped(resampler.finish())

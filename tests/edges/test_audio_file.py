@@ -33,6 +33,20 @@ def loudness(samples: np.ndarray) -> float:
     return float(np.sqrt(np.mean(samples**2)))
 
 
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_channel_is_heard_as_if_it_were_alone(tmp_path: Path, rate: int) -> None:
+    sides = [tone(rate, 0.5), 0.5 * tone(rate, 0.5)]
+    soundfile.write(tmp_path / "call.wav", np.stack(sides, axis=1), rate)
+    for number, side in enumerate(sides, start=1):
+        soundfile.write(tmp_path / "side.wav", side, rate)
+        with AudioFile(tmp_path / "call.wav", channel=number) as file:
+            heard = np.concatenate(list(file.blocks()))
+        np.testing.assert_array_equal(heard, read(tmp_path / "side.wav"))
+    for number, said in ((0, "2 channels, and no channel 0"), (3, "and no channel 3")):
+        with pytest.raises(AudioFileError, match=said):
+            AudioFile(tmp_path / "call.wav", channel=number)
+
+
 @pytest.mark.parametrize("form", SUBTYPES)
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2])
