@@ -7,9 +7,11 @@ python -m clients.python --microphone --text
 import argparse
 import asyncio
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 
 from clients.python.link import RecognizerError
 from clients.python.outgoing import Patience
@@ -26,6 +28,10 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--microphone", action="store_true", help="instead of a file")
     parser.add_argument("--input", metavar="DEVICE", help="which one, by number or name")
     parser.add_argument("--url", default=DEFAULT_URL, help="server (default: %(default)s)")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="the server's token, else STREAMER_TOKEN has it"
+    )
+    parser.add_argument("--ca-file", metavar="FILE", help="authority of a wss server, in PEM")
     parser.add_argument("--realtime", action="store_true", help="send at the pace of speech")
     parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
     parser.add_argument("--text", action="store_true", help="print the text of finals only")
@@ -61,13 +67,39 @@ async def _source(
         yield microphone.audio, microphone.blocks()
 
 
+def _token(path: str | None) -> str:
+    """Never from an option: others can read a command line."""
+    if path is None:
+        return os.environ.get("STREAMER_TOKEN", "")
+    try:
+        words = Path(path).read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot read the token in {path}: {error}") from error
+    return words[0] if words else ""
+
+
+def _authority(path: str | None) -> ssl.SSLContext | None:
+    if path is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise SourceError(f"cannot use the certificates in {path}: {error}") from error
+
+
 async def _print_events(arguments: argparse.Namespace) -> None:
     async with _source(arguments) as (audio, blocks):
         partials = not (arguments.no_partials or arguments.text)
         start = Start(audio, partials=partials, append_only=arguments.append_only)
         patience = Patience(total_s=arguments.patience_s)
         heard = recognize(
-            arguments.url, blocks, start, patience=patience, restart=arguments.restart
+            arguments.url,
+            blocks,
+            start,
+            patience=patience,
+            restart=arguments.restart,
+            token=_token(arguments.token_file),
+            ssl=_authority(arguments.ca_file),
         )
         async with aclosing(heard):
             async for message in heard:

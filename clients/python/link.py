@@ -4,6 +4,9 @@ Owns how a websocket is opened and which failures may pass. Must not know: sessi
 """
 
 import ipaddress
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -11,6 +14,15 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 MAX_MESSAGE_BYTES = 4 << 20  # a final of a very long utterance with all its words
 OVERLOADED = {429, 502, 503, 504}  # HTTP statuses that pass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, the token that it asks for, and how its certificate is checked."""
+
+    url: str
+    token: str = field(default="", repr=False)
+    ssl: SSLContext | None = None  # for wss; None: by the authorities of this machine
 
 
 class RecognizerError(Exception):
@@ -35,11 +47,14 @@ class RecognizerError(Exception):
         self.unheard_s = unheard_s
 
 
-async def dial(url: str, timeout_s: float) -> ClientConnection:
+async def dial(address: Address, timeout_s: float) -> ClientConnection:
     """An open connection; raises RecognizerError."""
+    url, token = address.url, address.token
+    options: dict[str, Any] = {} if address.ssl is None else {"ssl": address.ssl}
     try:
         return await connect(
             url,
+            additional_headers={"Authorization": f"Bearer {token}"} if token else None,
             compression=None,
             max_size=MAX_MESSAGE_BYTES,
             open_timeout=timeout_s,
@@ -48,6 +63,7 @@ async def dial(url: str, timeout_s: float) -> ClientConnection:
             # nothing. A server that has gone is found by TCP, or by its missing answers.
             ping_timeout=None,
             proxy=None if _is_this_machine(url) else True,
+            **options,
         )
     except InvalidStatus as error:
         body = bytes(error.response.body or b"").decode(errors="replace").strip()

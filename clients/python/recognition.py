@@ -7,13 +7,14 @@ and what is told when it cannot be. Must not know: models, engines, files, sound
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from clients.python.link import RecognizerError, dial, hang_up
+from clients.python.link import Address, RecognizerError, dial, hang_up
 from clients.python.outgoing import Item, Outgoing, Patience
 from clients.python.sender import Sender
 from clients.python.timeline import SAMPLE_RATE, Timeline
@@ -32,7 +33,8 @@ class Recognition:
     `patience.total_s`, or has lost the session. With `restart`, a session that is lost is followed
     by another, which begins behind the last final: `Ready` comes once more, before it a `Gap` if
     audio could not be kept so long; times and numbers go on. Errors that are not fatal come as
-    `Error` messages.
+    `Error` messages. `token` is what the server asks for, `ssl` checks the certificate of a `wss`
+    one (None: by the authorities of this machine).
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class Recognition:
         *,
         patience: Patience = Patience(),  # noqa: B008
         restart: bool = False,
+        token: str = "",
+        ssl: SSLContext | None = None,
     ) -> None:
-        self._url, self._patience, self._restarts = url, patience, restart
+        self._address = Address(url, token, ssl)
+        self._patience, self._restarts = patience, restart
         self._outgoing = Outgoing(replace(start, resume=patience.total_s > 0), keeps_finals=restart)
         self._timeline = Timeline()
         self._sender = Sender(self._outgoing, self._expect_answer)
@@ -56,7 +61,7 @@ class Recognition:
         self._waiting: asyncio.Timeout | None = None  # while reading waits for the server
 
     async def __aenter__(self) -> Self:
-        link = await dial(self._url, ANSWER_TIMEOUT_S)
+        link = await dial(self._address, ANSWER_TIMEOUT_S)
         await _tell(link, self._outgoing.start)
         self._tasks = await asyncio.TaskGroup().__aenter__()
         self._sending = self._tasks.create_task(self._sender.run(), name="send")
@@ -208,7 +213,7 @@ class Recognition:
 
     async def _connected(self) -> list[m.ServerMessage]:
         """One try: resume the session, or begin one if there is none to resume."""
-        ready, link = self._ready, await dial(self._url, ANSWER_TIMEOUT_S)
+        ready, link = self._ready, await dial(self._address, ANSWER_TIMEOUT_S)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 if ready is not None and ready.token is not None:

@@ -5,6 +5,7 @@ Owns the task that sends while the caller reads. Must not know: connections.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
+from ssl import SSLContext
 
 from clients.python.outgoing import Patience
 from clients.python.recognition import Recognition
@@ -18,12 +19,16 @@ async def recognize(
     *,
     patience: Patience = Patience(),  # noqa: B008
     restart: bool = False,
+    token: str = "",
+    ssl: SSLContext | None = None,
 ) -> AsyncGenerator[m.ServerMessage, None]:
     """Send all of `audio`, then stop; give every message of the server, the last one `Closed`.
 
     Raises RecognizerError as `Recognition` does, and whatever `audio` raises.
     """
-    async with Recognition(url, start, patience=patience, restart=restart) as stream:
+    async with Recognition(
+        url, start, patience=patience, restart=restart, token=token, ssl=ssl
+    ) as stream:
         sending = asyncio.create_task(_send_all(stream, audio), name="send")
         try:
             async for message in stream:

@@ -1,5 +1,6 @@
 // The page at /captions: one session's captions, to read along or as an overlay.
 
+import { Socket } from "./access.js";
 import { keepingEnd, lineItem, showLive } from "./display.js";
 import { Retry } from "./retry.js";
 import { offerThemes } from "./theme.js";
@@ -34,7 +35,7 @@ function number(name, fallback, low, high) {
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const path = `/v1/captions?${new URLSearchParams(source ? { source } : { session })}`;
-  const socket = new WebSocket(`${scheme}://${location.host}${path}`);
+  const socket = new Socket(`${scheme}://${location.host}${path}`, "view");
   let fault = null;
   let isOver = false;
   say("connecting", "Connecting…");

@@ -1,5 +1,6 @@
 // A conversation with the recogniser that survives lost connections.
 
+import { Socket } from "./access.js";
 import { Retry } from "./retry.js";
 
 const MAX_QUEUED_S = 10; // of audio the server has not acknowledged; older audio is given up
@@ -81,7 +82,7 @@ export class Recognition {
     this.#fault = this.#offset_s = null;
     this.#unanswered_s = 0;
     this.#unsent = this.#queue.length;
-    const socket = (this.#socket = new WebSocket(this.#url));
+    const socket = (this.#socket = new Socket(this.#url, "speak"));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify(this.#startMessage()));
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
