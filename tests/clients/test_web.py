@@ -178,7 +178,7 @@ async def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
     attempts: list[str] = []
     heard = spoken("lamp")
     async with browser_page(tmp_path, heard, loop=True) as page:
-        page.on("websocket", lambda socket: attempts.append(socket.url))
+        page.on("request", lambda request: attempts.append(request.url))
         async with service(model=BrowserModel(slots=4)) as running:
             port = running.server.port
             await page.goto(home(running))
@@ -193,7 +193,7 @@ async def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
         tried = len(attempts)
         lost = page.locator("#lines .gap").nth(1)
         while len(attempts) < tried + 5:  # pauses of 0.5, 1, 2, 4 and 5 s
-            await page.wait_for_event("websocket")
+            await page.wait_for_event("request")
         async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
             await expect(lost).to_contain_text("s of audio were lost")
             after = page.locator("#lines .gap ~ .gap ~ .speech")
