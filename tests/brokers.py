@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -105,10 +105,14 @@ async def mosquitto(
 
 
 class Line:
-    """A port that leads to another one, from `open` to `cut`; may be opened again."""
+    """A port that leads to another one, from `open` to `cut`; may be opened again.
 
-    def __init__(self, to_port: int) -> None:
+    The first connections break after so many bytes to there as `budgets` names.
+    """
+
+    def __init__(self, to_port: int, budgets: Iterable[int] = ()) -> None:
         self.port, self._to_port = free_port(), to_port
+        self._budgets = iter(budgets)
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,23 +133,37 @@ class Line:
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
         self._writers += [writer, far_writer]
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.create_task(_copy(source, sink), name="line")
+        budget = next(self._budgets, None)
+        for source, sink, other, limit in (
+            (reader, far_writer, writer, budget),
+            (far_reader, writer, far_writer, None),
+        ):
+            task = asyncio.create_task(_copy(source, sink, other, limit), name="line")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
 
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    other: asyncio.StreamWriter,
+    budget: int | None,
+) -> None:
+    """Pass bytes on to the end, or until the budget is used up: then both ways break."""
     with suppress(ConnectionError):
-        while data := await source.read(4096):
+        while data := await source.read(min(4096, 4096 if budget is None else budget)):
             sink.write(data)
             await sink.drain()
+            budget = None if budget is None else budget - len(data)
+            if budget == 0:
+                other.transport.abort()
+                break
     sink.close()
 
 
 @asynccontextmanager
-async def line(to_port: int) -> AsyncIterator[Line]:
-    joined = Line(to_port)
+async def line(to_port: int, budgets: Iterable[int] = ()) -> AsyncIterator[Line]:
+    joined = Line(to_port, budgets)
     await joined.open()
     try:
         yield joined

@@ -1,6 +1,7 @@
 """The outbox of finals: order, limits, and every fault of process, disk and file."""
 
 import asyncio
+import json
 import random
 import resource
 import sqlite3
@@ -17,10 +18,11 @@ from streamer.edges.mqtt import store as stores
 from streamer.edges.mqtt.store import Kept, Store, StoreError
 from tests.brokers import line, mosquitto, subscriber
 from tests.commands import ROOT
-from tests.edges.test_mqtt import once, publishing
+from tests.edges.test_mqtt import once, publishing, quick_retries, spoken
 from tests.serving import in_loop
 from tests.speaker import UTTERANCES
 
+__all__ = ["quick_retries"]  # a fixture
 PAGE_BYTES = 4_096
 
 
@@ -173,6 +175,36 @@ async def test_a_file_that_is_damaged_while_it_is_in_use(
         assert (store.count, await store.head(99)) == (0, [])
     assert kept == messages[: len(kept)]
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_line_that_breaks_at_any_byte_loses_nothing(tmp_path: Path, seed: int) -> None:
+    """A backlog goes out over connections that die after some bytes, within packets too."""
+    rng = random.Random(seed)
+    messages = numbered(range(60), size=100)
+    bodies = [
+        Kept(each.key, "streamer/out/a/final", json.dumps({"key": each.key})) for each in messages
+    ]
+
+    @in_loop
+    async def scenario() -> None:
+        async with Store(tmp_path / "outbox.db", max_messages=99) as store:
+            await put(store, bodies)
+        budgets = [rng.randint(1, 3_000) for _ in range(8)]
+        async with (
+            mosquitto() as server,
+            line(server.port, budgets) as joined,
+            subscriber(server.port, "streamer/#") as heard,
+            publishing(joined.port, tmp_path) as engine,
+        ):
+            while not heard.bodies("streamer/out/a/final"):
+                await heard.until("streamer/#")
+            await spoken(engine, "b", "the end")
+            await heard.until("streamer/out/b/closed")
+        arrived = once(heard.bodies("streamer/out/a/final"))
+        assert [each["key"] for each in arrived] == [each.key for each in bodies]
+
+    scenario()
 
 
 def waiting(path: Path) -> list[str]:
