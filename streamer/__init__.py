@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamer.api import listen, open_engine, recognize, transcribe
-    from streamer.config import Config, ConfigError, EndpointRules, EngineConfig, ModelConfig
+    from streamer.config import (
+        Config,
+        ConfigError,
+        EndpointRules,
+        EngineConfig,
+        KeywordConfig,
+        ModelConfig,
+        TextConfig,
+    )
     from streamer.core.hypothesis import (
         Closed,
         Event,
         Final,
         Flushed,
         Gap,
+        Keyword,
         Partial,
         SpeechStart,
         Word,
@@ -40,7 +49,9 @@ _HOMES = {
         "ConfigError",
         "EndpointRules",
         "EngineConfig",
+        "KeywordConfig",
         "ModelConfig",
+        "TextConfig",
     ),
     "streamer.core.hypothesis": (
         "Closed",
@@ -48,6 +59,7 @@ _HOMES = {
         "Final",
         "Flushed",
         "Gap",
+        "Keyword",
         "Partial",
         "SpeechStart",
         "Word",
@@ -62,9 +74,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 # fmt: off
 __all__ = [
     "AudioFile", "AudioFileError", "CapacityError", "Closed", "Config", "ConfigError",
-    "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed", "Gap", "Microphone",
-    "MicrophoneError", "ModelConfig", "Partial", "Session", "SessionError", "SpeechStart", "Word",
-    "listen", "open_engine", "recognize", "stream", "transcribe",
+    "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed", "Gap", "Keyword",
+    "KeywordConfig", "Microphone", "MicrophoneError", "ModelConfig", "Partial", "Session",
+    "SessionError", "SpeechStart", "TextConfig", "Word", "listen", "open_engine", "recognize",
+    "stream", "transcribe",
 ]
 # fmt: on
 

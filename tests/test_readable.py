@@ -7,7 +7,6 @@ import pytest
 
 import streamer
 from clients.demo import CLIP
-from streamer.config import Config, KeywordConfig, ModelConfig, TextConfig
 from tests.commands import run
 
 MODEL = ("--dtype", "float32")
@@ -43,10 +42,10 @@ def test_captions_show_the_written_form() -> None:
 
 
 def test_the_library_takes_the_same_settings(keywords: str) -> None:
-    config = Config(
-        model=ModelConfig(dtype="float32"),
-        text=TextConfig(written=True),
-        keywords=KeywordConfig(keywords),
+    config = streamer.Config(
+        model=streamer.ModelConfig(dtype="float32"),
+        text=streamer.TextConfig(written=True),
+        keywords=streamer.KeywordConfig(keywords),
     )
     finals = streamer.transcribe(str(CLIP), config)
     assert [final.shown.lower() for final in finals] == [final.text for final in finals]
