@@ -226,7 +226,7 @@ def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> No
             line(server.port) as joined,
             subscriber(server.port, "streamer/out/#") as heard,
         ):
-            for is_away in (False, True, rng.random() < 0.5, False):
+            for is_away in (False, True, False):
                 if is_away:
                     await joined.cut()
                 child = await asyncio.create_subprocess_exec(
@@ -237,10 +237,10 @@ def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> No
                 assert child.stdout is not None
                 try:
                     if is_away:
-                        for _ in range(rng.randint(1, 8)):
+                        for _ in range(rng.randint(1, 4)):
                             assert await child.stdout.readline()
                     else:
-                        for _ in range(rng.randint(1, 40)):
+                        for _ in range(rng.randint(1, 15)):
                             await heard.until("streamer/out/+/final")
                 finally:
                     child.kill()
