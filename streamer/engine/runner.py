@@ -178,10 +178,11 @@ class ModelRunner:
     @torch.inference_mode()
     def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         samples_BS = torch.from_numpy(np.stack([window.samples for window in windows]))
-        left_B, committed_B, valid_B = torch.tensor(
-            [[w.left, w.chunk, w.left + w.chunk + w.right] for w in windows], device=self.device
-        ).unbind(1)
-        slots_B = torch.tensor(slots, device=self.device)
+        valid = [window.left + window.chunk + window.right for window in windows]
+        rows = [
+            (w.left, w.chunk, end, slot) for w, end, slot in zip(windows, valid, slots, strict=True)
+        ]
+        left_B, committed_B, valid_B, slots_B = torch.tensor(rows).to(self.device).unbind(1)
         samples_BS = samples_BS.to(self.device)
         if self._cached:
             log_probs_BUV, self._state = self._model.forward_chunk(
@@ -192,10 +193,11 @@ class ModelRunner:
                 samples_BS, slots_B, left_B, committed_B, valid_B, self._state
             )
         best_BU, ids_BU = log_probs_BUV.max(dim=-1)
-        best, ids = best_BU.cpu().numpy(), ids_BU.cpu().numpy()
+        # One copy back for both: an id is a whole number that float32 holds.
+        best, whole = torch.stack([best_BU, ids_BU.to(best_BU.dtype)]).cpu().numpy()
+        ids = whole.astype(np.int64)
         needs_all = self.search is not None or any(window.wants_all for window in windows)
         every = log_probs_BUV.cpu().numpy() if needs_all else None
-        valid = [window.left + window.chunk + window.right for window in windows]
         return [
             Frames(
                 ids[row, :count], best[row, :count], None if every is None else every[row, :count]
