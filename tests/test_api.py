@@ -13,7 +13,7 @@ from streamer import api
 from streamer.audio import Samples
 from streamer.config import Config, ConfigError, EngineConfig, ModelConfig
 from streamer.core.hypothesis import Closed, Event, Final
-from tests.fakes import FakeModel, silence, speak
+from tests.fakes import FakeModel, SearchedModel, silence, speak
 from tests.serving import in_loop
 
 
@@ -79,3 +79,11 @@ def test_beams_need_no_language_model() -> None:
     assert search is not None
     assert search.width == 7
     assert api.build_model(ModelConfig()).search is None
+
+
+def test_the_n_best_of_greedy_decoding_are_one_sentence() -> None:
+    asked = ModelConfig(n_best=3, stability="high")
+    options = api.decoding_options(SearchedModel(), asked)
+    assert (options.n_best, options.stability) == (3, "high")
+    with pytest.raises(ConfigError, match="--n-best: greedy decoding has one hypothesis"):
+        api.decoding_options(FakeModel(), asked)

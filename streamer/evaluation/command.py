@@ -114,7 +114,8 @@ def run(arguments: argparse.Namespace) -> int:
         conditions = [experiment.offline(whole)]
         for each in geometries:
             build = partial(api.build_runner, acoustic, each)
-            conditions.append(experiment.streamed(f"{each.mode} {each.preset}", build))
+            name, options = f"{each.mode} {each.preset}", api.decoding_options(whole, each)
+            conditions.append(experiment.streamed(name, build, options))
     figures = [summarize(each, experiment.items) for each in conditions]
     results = Results(about, experiment.items, conditions, figures)
     print("\n".join(f"{key}: {value}" for key, value in about.items()))

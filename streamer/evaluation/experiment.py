@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamer.core.endpoint import EndpointRules
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.evaluation import measures, offline, simulation
 from streamer.evaluation.manifest import Recording
@@ -101,13 +102,19 @@ class Experiment:
         streams = min(self._batch, len(self.items))
         return Condition("offline", judge(self.items, seen, self._times), computing_s, streams)
 
-    def streamed(self, name: str, build: Callable[[int], Model]) -> Condition:
+    def streamed(
+        self,
+        name: str,
+        build: Callable[[int], Model],
+        options: DecodingOptions = DEFAULT_OPTIONS,
+    ) -> Condition:
         """Every recording as a live stream; `build` makes the model for a number of slots."""
         assert len(self._times) == len(self.items), "the offline pass comes first"
         alone = simulation.pace(build(1), self._recordings, self._rules, PACE_AUDIO_S)
         model = build(min(self._batch, len(self.items)))
         began = time.perf_counter()
-        events = simulation.simulate(model, self._recordings, self._rules, self._progress)
+        settings = self._rules, self._progress, options
+        events = simulation.simulate(model, self._recordings, *settings)
         computing_s = time.perf_counter() - began
         seen = [measures.timeline(each, self._normalize) for each in events]
         outcomes = judge(self.items, seen, self._times)

@@ -16,6 +16,7 @@ from streamer.audio import Samples
 from streamer.core.context import SAMPLE_RATE, Grid
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Final, Partial
+from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.evaluation.manifest import Recording
@@ -69,6 +70,7 @@ def simulate(
     recordings: Sequence[Recording],
     rules: EndpointRules,
     progress: Progress = lambda seconds: None,
+    options: DecodingOptions = DEFAULT_OPTIONS,
 ) -> list[list[Timed]]:
     """The events of each recording, streamed in packets of 20 ms and followed by silence.
 
@@ -81,7 +83,7 @@ def simulate(
     free = list(range(model.slots))
     while True:
         while free and (following := next(waiting, None)):
-            live[free[-1]] = _begin(model, rules, *following)
+            live[free[-1]] = _begin(model, rules, *following, options)
             model.reset([free.pop()])
         if not live:
             return heard
@@ -98,8 +100,15 @@ def simulate(
                 live[slot].note()
 
 
-def _begin(model: Model, rules: EndpointRules, index: int, recording: Recording) -> _Live:
-    stream = Stream(model.context, model.grid, model.labels, rules, model.search)
+def _begin(
+    model: Model,
+    rules: EndpointRules,
+    index: int,
+    recording: Recording,
+    options: DecodingOptions = DEFAULT_OPTIONS,
+) -> _Live:
+    geometry = model.context, model.grid, model.labels
+    stream = Stream(*geometry, rules, model.search, options=options)
     silence = np.zeros(pause_samples(model, rules), np.float32)
     return _Live(index, stream, np.concatenate([recording.samples(), silence]))
 
