@@ -47,7 +47,6 @@ async def transcribe(
 
         async with (
             api.build_engine(model, settings.engine, wording, options) as engine,
-            api.build_engine(model, settings.engine, wording) as engine,
             following(engine, "captions", lambda each: keep(each, out, faults.append)),
             aclosing(api.recognize(engine, blocks(), settings.endpoint)) as events,
         ):
