@@ -82,7 +82,7 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
     found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []
     fill = -(-own.left // own.chunk) if model.mode == "cache" else 0
     name = f"own {model.mode}{_lookahead(own, grid)}, {shown}"
-    found.append(Candidate(name, runner(acoustic, plan), fill, flops))
+    found.append(Candidate(name, runner(acoustic, plan), fill, device == "cpu", flops))
     return found
 
 
@@ -105,7 +105,8 @@ def _windows(
         config: ModelConfig = replace(
             plan.settings.model, mode="window", dtype=number, threads=threads
         )
-        return Candidate(name, assembly.build_runner(network, config, slots, window), 0)
+        made = assembly.build_runner(network, config, slots, window)
+        return Candidate(name, made, 0, made.device == "cpu")
 
     try:
         found = [

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from streamer.benchmark.clips import Audio
-from streamer.benchmark.load import Line, LineError
+from streamer.benchmark.load import Line, LineError, RefusedError
 from streamer.benchmark.observation import Geometry, Heard, Meters, Step, TimedModel
 from streamer.config import EngineConfig
 from streamer.core.endpoint import EndpointRules
@@ -73,7 +73,7 @@ class EngineTarget:
             try:
                 sessions = [engine.open_session(self._endpoint) for _ in range(streams)]
             except CapacityError as error:
-                raise LineError(str(error)) from error
+                raise RefusedError(str(error)) from error
             try:
                 yield [SessionLine(each, self._audio, n) for n, each in enumerate(sessions)]
             finally:

@@ -23,6 +23,10 @@ class LineError(Exception):
     """A stream ended before its time; the message is one sentence."""
 
 
+class RefusedError(LineError):
+    """There is no room for so many streams."""
+
+
 class Line(Protocol):
     """One open stream."""
 
@@ -46,7 +50,7 @@ class Target(Protocol):
     geometry: Geometry
 
     def opened(self, streams: int) -> AbstractAsyncContextManager[list[Line]]:
-        """So many open streams; raises LineError when there is no room.
+        """So many open streams; raises RefusedError when there is no room, or LineError.
 
         What is still open at the end of the block is aborted.
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streamer.benchmark import load
-from streamer.benchmark.load import LineError, Load, Target
+from streamer.benchmark.load import LineError, Load, RefusedError, Target
 from streamer.benchmark.plan import Plan
 from streamer.benchmark.results import Run, summarize
 from streamer.benchmark.search import Search
@@ -82,7 +82,11 @@ class Measuring:
         packet_samples = Grid.samples_in(plan.packet_ms / 1000)
         wanted = Load(streams, plan.seconds, plan.warm_up_s, packet_samples)
         self._progress(f"{plan.name}: {streams} streams for {plan.seconds:g} s")
-        run = summarize(await load.run(self._target, wanted), generator_apart=plan.websocket)
+        try:
+            seen = await load.run(self._target, wanted)
+            run = summarize(seen, generator_apart=plan.websocket)
+        except RefusedError as refusal:
+            run = Run(streams, failures=(str(refusal),))
         self._runs.append(run)
         self._progress(f"  {'holds' if run.holds else '; '.join(run.failures)}")
         return run

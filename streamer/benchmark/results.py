@@ -21,28 +21,31 @@ SLOPE_BIN_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """So many streams at once; latencies in seconds from when a chunk's last sample was due."""
+    """So many streams at once; latencies in seconds from when a chunk's last sample was due.
+
+    A run that was refused has its reason and nothing else.
+    """
 
     streams: int
-    measured_s: float
-    packets: int  # sent
-    chunks: int  # due in the measured time
-    steps: int  # batches in the measured time; 0 if unknown
-    mean_batch: float | None
-    step: Spread | None  # until the model's answer
-    partial: Spread | None  # until the first event with words of the chunk
-    final: Spread | None  # from a word's end to its final; the silence of the rule is in it
-    closing: Spread | None  # from a stream's last sample to its `Closed`
-    wait_s: float | None  # of a chunk before its step, mean
-    compute_s: float | None  # of its step, mean
-    backlog_slope: Slope | None  # seconds per second
-    device_busy: float | None  # share of the time in which a step ran
-    host_busy: float | None  # of a core, by the thread with the event loop
-    process_busy: float | None  # cores in use by the recogniser's process
-    generator_late_s: float  # 99th percentile
-    generator_busy: float | None  # of a core; None where it shares the recogniser's process
-    cut_short: bool
-    failures: tuple[str, ...]  # why it does not hold
+    measured_s: float = 0.0
+    packets: int = 0  # sent
+    chunks: int = 0  # due in the measured time
+    steps: int = 0  # batches in the measured time; 0 if unknown
+    mean_batch: float | None = None
+    step: Spread | None = None  # until the model's answer
+    partial: Spread | None = None  # until the first event with words of the chunk
+    final: Spread | None = None  # from a word's end to its final; the silence of the rule is in it
+    closing: Spread | None = None  # from a stream's last sample to its `Closed`
+    wait_s: float | None = None  # of a chunk before its step, mean
+    compute_s: float | None = None  # of its step, mean
+    backlog_slope: Slope | None = None  # seconds per second
+    device_busy: float | None = None  # share of the time in which a step ran
+    host_busy: float | None = None  # of a core, by the thread with the event loop
+    process_busy: float | None = None  # cores in use by the recogniser's process
+    generator_late_s: float = 0.0  # 99th percentile
+    generator_busy: float | None = None  # of a core; None where it shares the recogniser's process
+    cut_short: bool = False
+    failures: tuple[str, ...] = ()  # why it does not hold
 
     @property
     def holds(self) -> bool:
@@ -56,9 +59,10 @@ class Point:
 
     batch: int
     step_s: float  # median
-    cpu_s: float  # processor time of all threads, median
+    cpu_s: float | None  # processor time of all threads, median; None beside another device
     streams: float  # that this speed could just carry
     ratio: float | None = None  # to the first contender
+    cpu_ratio: float | None = None  # likewise, by processor time
     tflops: float | None = None
 
 

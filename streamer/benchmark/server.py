@@ -36,7 +36,8 @@ async def _serve(pipe: "Connection[Any, Any]", plan: Plan, model: Model) -> None
     timed = TimedModel(model)
     settings = plan.settings
     config = replace(settings.server, port=0, max_connections=plan.most_streams + SPARE_CONNECTIONS)
-    engine_config = replace(settings.engine, max_sessions=plan.most_streams)
+    # What is too much is to be measured, not refused.
+    engine_config = replace(settings.engine, max_sessions=plan.most_streams, max_load=0.0)
     latency_ms = round(1000 * model.context.latency_s(model.grid))
     about = ServedModel(Path(settings.model.name).name, latency_ms)
     async with (

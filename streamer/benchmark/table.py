@@ -33,10 +33,11 @@ def steps(condition: Condition) -> list[Row]:
 
         rows.append(Row(contender.name))
         add("step, ms", lambda point: 1000 * point.step_s, 1)
-        add("processor time of a step, ms", lambda point: 1000 * point.cpu_s, 1)
+        add("processor time of a step, ms", lambda point: point.cpu_s and 1000 * point.cpu_s, 1)
         add("live streams it could just carry", lambda point: point.streams, 2)
         if len(condition.contenders) > 1:
             add("times the first", lambda point: point.ratio, 1)
+            add("times the first, by processor time", lambda point: point.cpu_ratio, 1)
         add("TFLOP/s", lambda point: point.tflops, 3)
     return rows
 

@@ -25,6 +25,7 @@ class Candidate:
     name: str
     model: Model
     fill_steps: int  # until the left context is full
+    is_on_cpu: bool
     frame_flops: float | None = None
 
 
@@ -52,7 +53,7 @@ def measure(
     """
     lanes = [_Lane(each, []) for each in candidates]
     for batch in sorted(set(batches)):
-        first: float | None = None
+        first: Point | None = None
         for lane in lanes:
             if lane.is_done or batch > lane.candidate.model.slots:
                 continue
@@ -62,11 +63,18 @@ def measure(
                 lane.is_done = True
                 continue
             if lane is lanes[0]:
-                first = point.streams
-            ratio = None if first is None else point.streams / first
-            lane.points.append(replace(point, ratio=ratio))
+                first = point
+            lane.points.append(_compared(point, first))
             lane.is_done = point.step_s > SLOW_STEP_S
     return tuple(Contender(lane.candidate.name, tuple(lane.points)) for lane in lanes)
+
+
+def _compared(point: Point, first: Point | None) -> Point:
+    """The point with how many times faster, and cheaper, it is than the first contender's."""
+    if first is None:
+        return point
+    cheaper = first.cpu_s / point.cpu_s if first.cpu_s and point.cpu_s else None
+    return replace(point, ratio=first.step_s / point.step_s, cpu_ratio=cheaper)
 
 
 def _point(candidate: Candidate, audio: Audio, batch: int, seconds: float) -> Point | None:
@@ -83,7 +91,8 @@ def _point(candidate: Candidate, audio: Audio, batch: int, seconds: float) -> Po
     chunk_s = model.grid.seconds(model.grid.samples(model.context.chunk))
     flops = candidate.frame_flops
     tflops = None if flops is None else flops * batch * model.context.chunk / step_s / 1e12
-    return Point(batch, step_s, cpu_s, batch * chunk_s / step_s, tflops=tflops)
+    own_s = cpu_s if candidate.is_on_cpu else None
+    return Point(batch, step_s, own_s, batch * chunk_s / step_s, tflops=tflops)
 
 
 def _times(

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from streamer import messages
 from streamer.benchmark.clips import Audio
-from streamer.benchmark.load import Line, LineError
+from streamer.benchmark.load import Line, LineError, RefusedError
 from streamer.benchmark.observation import Geometry, Heard, Meters, Step
 from streamer.benchmark.remote import Remote
 
@@ -114,7 +114,8 @@ async def _opened(url: str) -> ClientConnection:
     except ConnectionClosed as error:
         raise LineError(f"the server refused a stream: {error}") from error
     if isinstance(answer, messages.Error):
-        raise LineError(f"the server refused a stream: {answer.message}")
+        kind = RefusedError if answer.code == "capacity" else LineError
+        raise kind(f"the server refused a stream: {answer.message}")
     return socket
 
 
