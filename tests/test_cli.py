@@ -112,6 +112,18 @@ def test_json_is_the_wire_protocol(model: str, talk: str) -> None:
     assert any(isinstance(event, m.Final) and event.text for event in events)
 
 
+def test_the_n_best_and_stability_are_flags(model: str, talk: str) -> None:
+    flags = ("--format", "json", "--beam", "4", "--n-best", "2", "--stability", "high")
+    status, out, _ = run("transcribe", talk, *use(model), *flags)
+    events = [m.decode_server(line) for line in out.splitlines()]
+    told = [event for event in events if isinstance(event, m.Final)]
+    assert status == 0
+    assert told
+    assert all(event.alternatives[0].text == event.text for event in told if event.alternatives)
+    assert any(event.alternatives for event in told)
+    assert not any(event.tail for event in events if isinstance(event, m.Partial))
+
+
 def test_all_formats_tell_the_same(model: str, talk: str) -> None:
     texts = [final.text for final in finals(model, talk)]
     status, out, err = run("transcribe", talk, *use(model))
