@@ -25,6 +25,16 @@ ROOM_SHARE = 0.15
 FULL_PRECISION: Dtype = "float32"  # what `transformers` computes in unless told otherwise
 
 
+def place(model: ModelConfig) -> tuple[str, Dtype]:
+    """The device and the number format that the settings come to; raises ConfigError."""
+    try:
+        device = choose_device(model.device)
+        dtype = str(choose_dtype(model.dtype, device)).removeprefix("torch.")
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    return device, cast("Dtype", dtype)
+
+
 def network(plan: Plan) -> "AcousticModel":
     """The network of a plan, in float32; raises ConfigError."""
     return networks.random_model() if plan.random else assembly.load_acoustic(plan.settings.model)
@@ -75,8 +85,7 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
     """
     grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
     own, model = context(plan, grid), plan.settings.model
-    device = choose_device(model.device)
-    dtype = cast("Dtype", str(choose_dtype(model.dtype, device)).removeprefix("torch."))
+    device, dtype = place(model)
     shown = "int8" if model.dtype == "int8" else dtype
     flops = networks.flops_per_frame(acoustic, own.left + own.chunk) * acoustic.stride
     found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []

@@ -80,9 +80,9 @@ def _about(arguments: argparse.Namespace, wanted: Sequence[Plan]) -> dict[str, s
     """What is measured on what."""
     import torch
 
-    from streamer.engine.device import choose_device
+    from streamer.benchmark import building
 
-    device = choose_device(wanted[0].settings.model.device)
+    device, _ = building.place(wanted[0].settings.model)
     name = torch.cuda.get_device_name() if device.startswith("cuda") else f"{device}:"
     cores = machine.cores()
     return {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.commands import ROOT, run, run_process
 
@@ -105,6 +106,11 @@ def test_it_runs_where_only_torch_is_installed(tmp_path):
         (["--audio", "nothing.wav"], "nothing.wav"),
         (["--url", "ws://127.0.0.1:9/v1/stream", "--streams", "1"], "cannot connect"),
         (["--model", "nothing"], "nothing"),
+        pytest.param(
+            ["--device", "cuda"],
+            "no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
         (["--websocket", "--batches", "0", "--model", "nothing"], "nothing"),
     ],
 )
