@@ -35,8 +35,9 @@ def condition(path):
 
 def test_in_process(tmp_path):
     table, page = tmp_path / "figures.json", tmp_path / "report.html"
-    options = ["--batches", "1", "2", "--streams", "2", "3", "--json", str(table)]
-    status, out, err = run("bench", *SHORT, *options, "--html", str(page))
+    options = ["--side-by-side", "--batches", "1", "2", "--streams", "2", "3"]
+    files = ["--json", str(table), "--html", str(page)]
+    status, out, err = run("bench", *SHORT, *options, *files)
     assert status == 0, err
     found = condition(table)
     assert [each["streams"] for each in found["runs"]] == [2, 3]
@@ -44,9 +45,20 @@ def test_in_process(tmp_path):
         assert 0 < each["step"]["count"] <= each["chunks"]
         assert 1 <= each["mean_batch"] <= each["streams"]
         assert 0 < each["device_busy"] <= 1
-    (own,) = found["contenders"]
-    assert [point["batch"] for point in own["points"]] == [1, 2]
-    assert "own cache, float32" in out
+    contenders = found["contenders"]
+    assert [each["name"] for each in contenders] == [
+        "transformers windows, float32",
+        "own window, float32",
+        "own cache, float32",
+    ]
+    for each in contenders:
+        assert [point["batch"] for point in each["points"]] == [1, 2]
+        assert each["name"] in out
+    for batch in (0, 1):
+        first, last = contenders[0]["points"][batch], contenders[-1]["points"][batch]
+        assert first["ratio"] == 1
+        assert last["ratio"] == pytest.approx(first["step_s"] / last["step_s"])
+        assert last["streams"] == pytest.approx(last["batch"] * 0.32 / last["step_s"])
     html = page.read_text()
     assert html.count("data:image/svg+xml") == 3
     assert "http" not in html.replace("http-equiv", "")
