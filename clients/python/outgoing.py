@@ -7,12 +7,22 @@ of audio and messages since the beginning, over all sessions. Must not know: soc
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
-from streamer.messages import Configure, Confirm, EndpointPatch, Flush, Start, Stop
+from streamer.messages import (
+    Configure,
+    Confirm,
+    DecodingPatch,
+    EndpointPatch,
+    Flush,
+    Start,
+    Stop,
+)
 
 Message = Flush | Configure | Stop | Confirm
 Item = bytes | Message
+Patch = TypeVar("Patch", EndpointPatch, DecodingPatch)
 
 FRAME_BYTES = 32 << 10  # of one websocket message
 SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
@@ -226,8 +236,14 @@ class Outgoing:
 
 def _configured(start: Start, change: Configure) -> Start:
     """The start message that a new session needs after this change."""
-    patch = {
-        n: v for n in EndpointPatch.__slots__ if (v := getattr(change.endpoint, n)) is not None
-    }
-    hotwords = start.hotwords if change.hotwords is None else change.hotwords
-    return replace(start, endpoint=replace(start.endpoint, **patch), hotwords=hotwords)
+    return replace(
+        start,
+        endpoint=_patched(start.endpoint, change.endpoint),
+        decoding=_patched(start.decoding, change.decoding),
+        hotwords=start.hotwords if change.hotwords is None else change.hotwords,
+    )
+
+
+def _patched(settings: Patch, change: Patch) -> Patch:
+    wanted = {each.name: getattr(change, each.name) for each in fields(change)}
+    return replace(settings, **{name: v for name, v in wanted.items() if v is not None})
