@@ -31,7 +31,7 @@ const recognition = new Recognition(socketUrl, {
   onState: showState,
   onMessage: take,
   onLost: () => show(transcript.cut()),
-  onResumed: ({ start, end }) => show(transcript.gap(start, end)),
+  onRestarted: (lost) => restart(lost),
 });
 let isListening = false; // as the button has it
 let isOpening = false; // the browser is asking for the microphone
@@ -132,6 +132,16 @@ function take(message, offset_s) {
   const line = transcript.accept(message, offset_s);
   if (message.type === "partial" || message.type === "final") measure(message, offset_s);
   return show(line);
+}
+
+/** What is on display will be heard again, or its audio is lost. */
+function restart(lost) {
+  if (lost === null) {
+    transcript.takeBack();
+    return show(null);
+  }
+  show(transcript.cut());
+  return show(transcript.gap(lost.start, lost.end));
 }
 
 /** Shows what is on display now, and a line that came to stand. */

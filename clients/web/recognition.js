@@ -1,20 +1,22 @@
 // A conversation with the recogniser that survives lost connections.
 
 import { Socket } from "./access.js";
+import { Outbox } from "./outbox.js";
 import { Retry } from "./retry.js";
 
-const MAX_QUEUED_S = 10; // of audio the server has not acknowledged; older audio is given up
 const MAX_UNANSWERED_S = 8; // of audio sent without a word from the server: it is taken for gone
 const CONNECT_TIMEOUT_MS = 5000;
-const FINISH_TIMEOUT_MS = 5000;
+const FINISH_TIMEOUT_MS = 15000;
+const CONFIRMED_EVENTS = 16; // are confirmed at once
 
 /**
  * `start(sampleRate)`, then `push(frame)` as frames come, then `stop()`.
  *
- * Each connection is a new session whose times begin at 0; `onMessage(message, offset_s)` says
- * where that is on the page's clock. After a lost connection the frames that the old server did
- * not acknowledge are sent again, at most MAX_QUEUED_S of them; `onResumed({start, end})` says
- * between which times audio was lost, `onLost()` that what was on display will get no final.
+ * After a lost connection the same session goes on where it was, with every event it has said
+ * meanwhile. When it cannot, a new one hears everything again that is in no final:
+ * `onRestarted(lost)` says so, with what audio was given up, `{start, end}`, or null. Times of a
+ * session begin at 0; `onMessage(message, offset_s)` says where that is on the page's clock.
+ * `onLost()` says that what is on display will get no final.
  *
  * States: idle, connecting, live, waiting (to try again), finishing, refused.
  */
@@ -22,17 +24,20 @@ export class Recognition {
   #url;
   #on;
   #retry = new Retry(() => this.#connect());
+  #outbox = new Outbox();
   #socket = null;
   #timer = null; // of connecting or finishing
   #state = "idle";
   #sampleRate = 0;
-  #queue = []; // frames not acknowledged, oldest first
-  #queued_s = 0;
-  #unsent = 0; // of these, the ones that this connection was not given
+  #session = null; // the `ready` of a session that may be resumed
+  #ready = null; // of the newest session
+  #hasBegun = false; // there was a session since `start`
+  #endedBy = ""; // why the last utterance was over
+  #seq = 0; // of the last event
+  #confirmed = 0;
+  #isStopping = false;
+  #hasStopped = false; // this connection's server knows
   #unanswered_s = 0;
-  #offset_s = null; // where this session begins on the page's clock
-  #heard_s = null; // up to where the server has acknowledged, on the page's clock
-  #serverRate = 16000;
   #fault = null; // a fatal error of the server
 
   constructor(url, handlers) {
@@ -45,136 +50,171 @@ export class Recognition {
   }
 
   start(sampleRate) {
-    if (this.#state === "finishing") this.#lose("started again");
+    if (this.#state === "finishing") this.#giveUp();
     this.#sampleRate = sampleRate;
-    this.#queue = [];
-    this.#queued_s = 0;
-    this.#heard_s = null;
+    this.#session = null;
+    this.#isStopping = false;
+    this.#outbox.clear();
     this.#retry.worked();
     this.#connect();
   }
 
   push(frame) {
-    if (this.#state === "idle" || this.#state === "refused" || this.#state === "finishing") return;
-    this.#queue.push(frame);
-    this.#queued_s += frame.duration_s;
-    this.#unsent += 1;
-    while (this.#queued_s > MAX_QUEUED_S) this.#forgetOldest();
+    if (this.#state === "idle" || this.#state === "refused" || this.#isStopping) return;
+    this.#outbox.push(frame);
     if (this.#state !== "live") return;
-    this.#sendQueued();
+    this.#sendAll();
     this.#unanswered_s += frame.duration_s;
     if (this.#unanswered_s > MAX_UNANSWERED_S) this.#lose("the server does not answer");
   }
 
   stop() {
-    this.#retry.cancel();
-    if (this.#state !== "live") {
-      this.#leave();
-      this.#become("idle");
-      return;
-    }
-    this.#socket.send(JSON.stringify({ type: "stop" }));
+    if (this.#state === "idle") return;
+    if (this.#state === "refused") return this.#finish();
+    const isLive = this.#state === "live";
+    this.#isStopping = true;
     this.#become("finishing");
-    this.#limit(FINISH_TIMEOUT_MS, "the server did not finish");
+    this.#limit(FINISH_TIMEOUT_MS, () => this.#giveUp());
+    if (isLive) this.#sendAll();
   }
 
   #connect() {
-    this.#fault = this.#offset_s = null;
+    this.#fault = null;
     this.#unanswered_s = 0;
-    this.#unsent = this.#queue.length;
+    this.#hasStopped = false;
     const socket = (this.#socket = new Socket(this.#url, "speak"));
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(JSON.stringify(this.#startMessage()));
+    socket.onopen = () => this.#tell(this.#greeting());
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
     socket.onclose = () => socket === this.#socket && this.#lose("the connection is lost");
+    if (this.#isStopping) return;
     this.#become("connecting");
-    this.#limit(CONNECT_TIMEOUT_MS, "the server does not answer");
+    this.#limit(CONNECT_TIMEOUT_MS, () => this.#lose("the server does not answer"));
   }
 
-  #startMessage() {
+  #greeting() {
+    if (this.#session !== null && !this.#outbox.isBroken) {
+      const { session, token } = this.#session;
+      return { type: "resume", session, token, seq: this.#seq };
+    }
+    this.#session = null;
     const audio = { encoding: "pcm_s16le", sample_rate: this.#sampleRate, channels: 1 };
-    return { type: "start", audio };
+    return { type: "start", audio, resume: true };
   }
 
   #receive(message) {
     this.#unanswered_s = 0;
+    if (message.seq !== undefined) {
+      if (message.seq <= this.#seq) return;
+      this.#seq = message.seq;
+      this.#confirm();
+    }
     switch (message.type) {
       case "ready":
-        clearTimeout(this.#timer);
-        this.#serverRate = message.sample_rate;
-        this.#retry.worked();
-        this.#become("live", message);
-        this.#sendQueued();
-        break;
+        return this.#begin(message);
+      case "resumed":
+        this.#outbox.resume(message.audio_bytes);
+        this.#hasStopped = message.messages > 0;
+        if (this.#outbox.isBroken) return this.#lose("the session is lost");
+        return this.#goOn();
       case "ack":
-        this.#acknowledge(message.received);
+        return this.#outbox.taken(message.audio_bytes ?? 0);
+      case "error":
+        if (!message.fatal) break;
+        if (message.code === "no_session") this.#session = null;
+        this.#fault = message;
+        return;
+      case "final":
+        this.#outbox.final(message.end);
+        this.#endedBy = message.reason;
         break;
       case "closed":
-        this.#acknowledge(message.received);
-        this.#on.onMessage(message, this.#offset_s ?? 0);
+        this.#session = null; // there is no more to come
+        if (this.#endedBy === "end") this.#outbox.final(message.received / this.#ready.sample_rate);
         break;
-      case "error":
-        if (message.fatal) this.#fault = message;
-        else this.#on.onMessage(message, this.#offset_s ?? 0);
-        break;
-      default:
-        this.#on.onMessage(message, this.#offset_s ?? 0);
     }
+    this.#on.onMessage(message, this.#outbox.offset_s ?? 0);
+    if (message.type === "closed" && this.#isStopping && this.#hasStopped) this.#finish();
   }
 
-  #sendQueued() {
-    for (; this.#unsent > 0; this.#unsent--) {
-      const frame = this.#queue[this.#queue.length - this.#unsent];
-      if (this.#offset_s === null) this.#begin(frame.start_s);
-      this.#socket.send(frame.pcm);
+  #begin(ready) {
+    this.#session = ready.token === undefined ? null : ready;
+    this.#seq = this.#confirmed = 0;
+    this.#endedBy = "";
+    const lost = this.#outbox.restart();
+    if (this.#hasBegun) this.#on.onRestarted(lost);
+    this.#hasBegun = true;
+    this.#ready = ready;
+    this.#goOn();
+  }
+
+  #goOn() {
+    this.#retry.worked();
+    if (!this.#isStopping) {
+      clearTimeout(this.#timer);
+      this.#become("live", this.#ready);
     }
+    this.#sendAll();
   }
 
-  #begin(offset_s) {
-    this.#offset_s = offset_s;
-    if (this.#heard_s !== null) {
-      this.#on.onResumed({ start: Math.min(this.#heard_s, offset_s), end: offset_s });
+  #sendAll() {
+    for (let pcm = this.#outbox.next(); pcm !== null; pcm = this.#outbox.next()) {
+      this.#socket.send(pcm);
     }
-    this.#heard_s = offset_s;
+    if (!this.#isStopping || this.#hasStopped) return;
+    this.#hasStopped = true;
+    this.#tell({ type: "stop" });
   }
 
-  #acknowledge(received) {
-    if (this.#offset_s === null) return;
-    this.#heard_s = this.#offset_s + received / this.#serverRate;
-    const isHeard = (frame) => frame.start_s + frame.duration_s <= this.#heard_s + 0.001;
-    while (this.#queue.length > this.#unsent && isHeard(this.#queue[0])) this.#forgetOldest();
+  #confirm() {
+    if (this.#seq < this.#confirmed + CONFIRMED_EVENTS) return;
+    this.#confirmed = this.#seq;
+    this.#tell({ type: "confirm", seq: this.#seq });
   }
 
-  #forgetOldest() {
-    this.#queued_s -= this.#queue.shift().duration_s;
-    this.#unsent = Math.min(this.#unsent, this.#queue.length);
+  #tell(message) {
+    this.#socket.send(JSON.stringify(message));
   }
 
-  /** The connection has ended, or is given up. */
+  /** The connection has ended, or is given up: there will be another, unless the server refuses. */
   #lose(why) {
-    const wasFinishing = this.#state === "finishing";
     this.#leave();
-    this.#on.onLost();
-    if (wasFinishing) {
-      this.#become("idle");
-    } else if (this.#fault?.code === "bad_request" || this.#fault?.code === "unsupported") {
+    const code = this.#fault?.code;
+    if (code === "bad_request" || code === "unsupported") {
+      this.#on.onLost();
       this.#become("refused", this.#fault);
-    } else {
-      const pause_s = this.#retry.later(this.#fault?.retry_after_s);
-      this.#become("waiting", { why: this.#fault?.message ?? why, pause_s });
+      return;
     }
+    const pause_s = this.#retry.later(this.#fault?.retry_after_s);
+    if (this.#isStopping) return;
+    clearTimeout(this.#timer);
+    this.#become("waiting", { why: this.#fault?.message ?? why, pause_s });
+  }
+
+  /** What was said last gets no final. */
+  #giveUp() {
+    this.#on.onLost();
+    this.#finish();
+  }
+
+  #finish() {
+    clearTimeout(this.#timer);
+    this.#retry.cancel();
+    this.#leave();
+    this.#session = null;
+    this.#hasBegun = this.#isStopping = false;
+    this.#become("idle");
   }
 
   #leave() {
-    clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#socket = null;
-    socket?.close();
+    socket?.close(1000);
   }
 
-  #limit(limit_ms, why) {
+  #limit(limit_ms, what) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#lose(why), limit_ms);
+    this.#timer = setTimeout(what, limit_ms);
   }
 
   #become(state, detail = {}) {

@@ -3,7 +3,7 @@
 const FIRST_S = 0.5;
 const LONGEST_S = 5;
 
-/** Calls `again` after a pause that doubles from 0.5 s to 5 s, less up to a fifth by chance. */
+/** Calls `again` after a random part of a pause that doubles from 0.5 s to 5 s. */
 export class Retry {
   #pause_s = FIRST_S;
   #timer = null;
@@ -16,8 +16,8 @@ export class Retry {
 
   /** Tries later, at the earliest after `atLeast_s`; gives the pause in seconds. */
   later(atLeast_s = 0) {
-    const chance = 1 - Math.random() / 5; // a thousand pages must not come back at once
-    const pause_s = Math.max(atLeast_s, this.#pause_s * chance);
+    // All is left to chance: a thousand pages must not come back at once.
+    const pause_s = Math.max(atLeast_s, this.#pause_s * Math.random());
     this.#pause_s = Math.min(this.#pause_s * 2, LONGEST_S);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#fire(), pause_s * 1000);

@@ -36,6 +36,11 @@ export class Transcript {
     return text ? this.#add(speech({ ...rest, text })) : null;
   }
 
+  /** What is on display will be said again. */
+  takeBack() {
+    this.#clearLive();
+  }
+
   gap(start, end) {
     return this.#add({ kind: "gap", start, end });
   }

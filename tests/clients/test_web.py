@@ -8,7 +8,6 @@ import difflib
 import json
 import os
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
@@ -170,101 +169,6 @@ async def test_a_reload_keeps_the_transcript_and_its_clock(tmp_path: Path) -> No
         await expect(page.locator("#lines .speech span")).to_have_text(["one", "one"])
         lines = json.loads(await downloaded(page, "JSON"))["lines"]
         assert lines[1]["start"] > before
-
-
-@in_loop
-async def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
-    """First at once: nothing is lost. Then for longer than the page keeps audio."""
-    attempts: list[str] = []
-    heard = spoken("lamp")
-    async with browser_page(tmp_path, heard, loop=True) as page:
-        page.on("request", lambda request: attempts.append(request.url))
-        async with service(model=BrowserModel(slots=4)) as running:
-            port = running.server.port
-            await page.goto(home(running))
-            await start_listening(page)
-            await expect(page.locator("#lines .speech")).to_have_count(1)
-        await expect(page.locator("#state")).to_contain_text("No connection")
-        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
-            await expect(page.locator("#state")).to_have_text("Listening")
-            first_gap = page.locator("#lines .gap").first
-            await expect(first_gap).to_contain_text("no audio was lost")
-            await expect(page.locator("#lines .gap ~ .speech")).not_to_have_count(0)
-        tried = len(attempts)
-        lost = page.locator("#lines .gap").nth(1)
-        while len(attempts) < tried + 5:  # pauses of 0.5, 1, 2, 4 and 5 s
-            await page.wait_for_event("request")
-        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
-            await expect(lost).to_contain_text("s of audio were lost")
-            after = page.locator("#lines .gap ~ .gap ~ .speech")
-            await expect(after.first).to_contain_text("lamp")
-            lines = json.loads(await downloaded(page, "JSON"))["lines"]
-    starts = [line["start"] for line in lines]
-    assert starts == sorted(starts)
-    gaps = [line["end"] - line["start"] for line in lines if line["kind"] == "gap"]
-    assert len(gaps) == 2
-    assert gaps[0] < 0.05 < gaps[1]
-    assert {line["text"] for line in lines if line["kind"] == "speech"} <= pieces_of("lamp")
-
-
-@in_loop
-async def test_a_server_that_falls_silent_is_given_up_and_found_again(tmp_path: Path) -> None:
-    model = BrowserModel(slots=4)
-    async with (
-        service(model=model) as running,
-        Wire(running.server.port) as wire,
-        browser_page(tmp_path, spoken("lamp"), loop=True) as page,
-    ):
-        await page.goto(f"http://127.0.0.1:{wire.port}/")
-        await start_listening(page)
-        await expect(page.locator("#lines .speech")).to_have_count(1)
-        wire.open.clear()
-        await expect(page.locator("#state")).to_contain_text("the server does not answer")
-        wire.open.set()
-        await expect(page.locator("#lines .gap")).to_have_count(1)
-        await expect(page.locator("#lines .gap ~ .speech")).not_to_have_count(0)
-
-
-class Wire:
-    """Passes bytes between a browser and a server, both ways, while it is open."""
-
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def __aenter__(self) -> Self:
-        self._listening = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._listening.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listening.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
-        far, to_far = await asyncio.open_connection("127.0.0.1", self._server_port)
-        for ends in ((near, to_far), (far, to_near)):
-            self._tasks.add(asyncio.create_task(self._pass(*ends), name="wire"))
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(1 << 16):
-                await self.open.wait()
-                sink.write(data)
-        except ConnectionError:
-            return
-        finally:
-            sink.close()
-
-
-def pieces_of(word: str) -> set[str]:
-    """A word that a lost connection may have cut anywhere."""
-    ends = range(len(word) + 1)
-    return {word[a:b] for a in ends for b in ends if a < b}
 
 
 @in_loop

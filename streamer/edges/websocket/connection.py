@@ -24,7 +24,7 @@ from streamer.engine.session import SessionError
 ACK_SAMPLES = SAMPLE_RATE // SLICES_PER_S  # and the next slice at the latest: under 500 ms
 LEAVING_IDLE_S = 1.0  # at shutdown, a client that sends nothing for so long has no more to say
 LEAVING_SAMPLES = SAMPLE_RATE // 2  # at shutdown: a word that has begun is known by then
-GOODBYES = {1000, 1001}  # close codes of a client that has no further wish
+GOODBYES = {1000, 1001, 1005}  # close codes of a client that has no further wish
 COMES_BACK = {"timeout", "resumed_elsewhere"}  # errors after which a session can be resumed
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,188 @@
+"""The microphone page when the server goes, the connection is cut, or nobody answers."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Self
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from streamer.config import ServerConfig
+from tests.browser import BrowserModel, browser_page, spoken
+from tests.serving import DEADLINE_S, in_loop, service
+
+TEXTS = ["turn on the lamp", "close the door", "and then tell me the time", "good night"]
+OUTBOX = Path(__file__).parents[2] / "clients" / "web" / "outbox.js"
+
+expect.set_options(timeout=DEADLINE_S * 1000)
+
+
+async def listen(page: Page, port: int) -> None:
+    await page.goto(f"http://127.0.0.1:{port}/")
+    await page.get_by_role("button", name="Start listening").click()
+    await expect(page.locator("#state")).to_have_text("Listening")
+
+
+async def lines(page: Page) -> list[dict]:
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="JSON", exact=True).click()
+    with open(await (await download.value).path(), encoding="utf-8") as text:  # noqa: ASYNC230
+        kept: list[dict] = json.load(text)["lines"]
+    starts = [line["start"] for line in kept]
+    assert starts == sorted(starts)
+    return kept
+
+
+def words(kept: list[dict]) -> list[str]:
+    assert [line for line in kept if line["kind"] == "gap"] == []
+    return " ".join(line["text"] for line in kept).split()
+
+
+@pytest.mark.parametrize("drain_timeout_s", [0.01, 20.0])
+@in_loop
+async def test_a_server_that_is_away_for_five_seconds_costs_no_word(
+    drain_timeout_s: float, tmp_path: Path
+) -> None:
+    """It vanishes while something is being said, or says goodbye; the next knows nothing."""
+    config = ServerConfig(port=0, drain_timeout_s=drain_timeout_s)
+    async with browser_page(tmp_path, spoken(*TEXTS)) as page:
+        async with service(config, model=BrowserModel(slots=4)) as running:
+            port = running.server.port
+            await listen(page, port)
+            await expect(page.locator("#lines .speech")).to_have_count(1)
+            await expect(page.locator("#live .committed")).to_contain_text("close")
+        await expect(page.locator("#state")).to_contain_text("No connection")
+        await asyncio.sleep(5)
+        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
+            await expect(page.locator("#state")).to_have_text("Listening")
+            await expect(page.locator("#transcript")).to_contain_text("night")
+            assert words(await lines(page)) == " ".join(TEXTS).split()
+
+
+@in_loop
+async def test_connections_that_are_cut_in_mid_speech_cost_nothing(tmp_path: Path) -> None:
+    async with (
+        service(model=BrowserModel(slots=4)) as running,
+        Wire(running.server.port) as wire,
+        browser_page(tmp_path, spoken(*TEXTS)) as page,
+    ):
+        await listen(page, wire.port)
+        audience = await page.locator("#audience").get_attribute("href")
+        for seen in ("turn", "close", "and then", "tell me"):
+            await expect(page.locator("#live .committed")).to_contain_text(seen)
+            wire.cut()
+        await expect(page.locator("#lines .speech")).to_have_count(len(TEXTS))
+        kept = await lines(page)
+        assert words(kept) == " ".join(TEXTS).split()
+        assert [line["text"] for line in kept] == TEXTS
+        assert running.engine.open_sessions == 1  # the one it began with
+        assert await page.locator("#audience").get_attribute("href") == audience
+        await page.get_by_role("button", name="Stop listening").click()
+        await expect(page.locator("#state")).to_have_text("Not listening")
+    assert wire.cuts == 4
+
+
+@in_loop
+async def test_the_last_words_are_heard_although_the_connection_is_lost(tmp_path: Path) -> None:
+    async with (
+        service(model=BrowserModel(slots=4)) as running,
+        Wire(running.server.port) as wire,
+        browser_page(tmp_path, spoken("turn on the lamp")) as page,
+    ):
+        await listen(page, wire.port)
+        await expect(page.locator("#live .committed")).to_contain_text("turn on")
+        wire.open.clear()
+        await page.get_by_role("button", name="Stop listening").click()
+        await expect(page.locator("#state")).to_have_text("Finishing…")
+        wire.cut()
+        wire.open.set()
+        await expect(page.locator("#state")).to_have_text("Not listening")
+        assert words(await lines(page))[:2] == ["turn", "on"]
+        assert await page.locator("#live .committed").inner_text() == ""
+
+
+@in_loop
+async def test_a_server_that_falls_silent_is_given_up_and_found_again(tmp_path: Path) -> None:
+    async with (
+        service(model=BrowserModel(slots=4)) as running,
+        Wire(running.server.port) as wire,
+        browser_page(tmp_path, spoken(*TEXTS)) as page,
+    ):
+        await listen(page, wire.port)
+        await expect(page.locator("#live .committed")).to_contain_text("turn")
+        wire.open.clear()
+        await expect(page.locator("#state")).to_contain_text("the server does not answer")
+        wire.open.set()
+        await expect(page.locator("#lines .speech")).to_have_count(len(TEXTS))
+        assert words(await lines(page)) == " ".join(TEXTS).split()
+
+
+@in_loop
+async def test_what_could_not_be_kept_is_said(tmp_path: Path) -> None:
+    """A page that keeps 2 s, and a server that is away for longer."""
+
+    async def keep_less(route: Route) -> None:
+        body = OUTBOX.read_text(encoding="utf-8").replace("MAX_KEPT_S = 60", "MAX_KEPT_S = 2")
+        await route.fulfill(body=body, content_type="text/javascript")
+
+    async with browser_page(tmp_path, spoken(*TEXTS, *TEXTS)) as page:
+        await page.route("**/web/outbox.js", keep_less)
+        async with service(model=BrowserModel(slots=4)) as running:
+            port = running.server.port
+            await listen(page, port)
+            await expect(page.locator("#lines .speech")).to_have_count(1)
+        await expect(page.locator("#state")).to_contain_text("No connection")
+        await asyncio.sleep(4)
+        async with service(ServerConfig(port=port), model=BrowserModel(slots=4)):
+            await expect(page.locator("#lines .gap")).to_contain_text("s of audio were lost")
+            await expect(page.locator("#lines .gap ~ .speech")).not_to_have_count(0)
+        gaps = [line for line in await lines(page) if line["kind"] == "gap"]
+    assert len(gaps) == 1
+    assert gaps[0]["end"] - gaps[0]["start"] > 1
+
+
+class Wire:
+    """Passes bytes between a browser and a server, both ways, while it is open."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sinks: set[asyncio.StreamWriter] = set()
+        self.cuts = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __aenter__(self) -> Self:
+        self._listening = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.port = self._listening.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._listening.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Reset every connection there is."""
+        self.cuts += 1
+        for sink in self._sinks:
+            sink.transport.abort()
+
+    async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        far, to_far = await asyncio.open_connection("127.0.0.1", self._server_port)
+        for ends in ((near, to_far), (far, to_near)):
+            self._tasks.add(asyncio.create_task(self._pass(*ends), name="wire"))
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        self._sinks.add(sink)
+        try:
+            while data := await source.read(1 << 16):
+                await self.open.wait()
+                sink.write(data)
+        except ConnectionError:
+            return
+        finally:
+            self._sinks.discard(sink)
+            sink.close()
