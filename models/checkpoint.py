@@ -20,7 +20,7 @@ from torch import Tensor
 
 from models.acoustic import AcousticModel
 from models.features import FeatureConfig
-from models.preprocessor import confidence_exponents, feature_config, preprocessor_json
+from models.preprocessor import calibration, feature_config, preprocessor_json
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import EncoderConfig, Wav2Vec2BertForCTC
 
@@ -58,8 +58,7 @@ def load(name: str) -> AcousticModel:
         config = EncoderConfig.from_json(values)
         labels = Vocabulary.from_json(ids, marks, config.pad_token_id, config.vocab_size)
         ours = _read_json(preprocessor)
-        features, (plain, with_lm) = feature_config(ours), confidence_exponents(ours)
-        labels = replace(labels, confidence_exponent=plain, lm_confidence_exponent=with_lm)
+        features, labels = feature_config(ours), replace(labels, **calibration(ours))
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     _check_sizes(folder, config, features)
@@ -256,8 +255,7 @@ def save(
         "dtype": dtype,
         "apply_spec_augment": False,
     }
-    exponents = vocabulary.confidence_exponent, vocabulary.lm_confidence_exponent
-    preprocessor = preprocessor_json(features, *exponents)
+    preprocessor = preprocessor_json(features, vocabulary)
     ids, tokenizer = vocabulary.to_json()
     tokenizer |= {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",

@@ -10,9 +10,15 @@ from typing import Any
 
 from models import settings
 from models.features import FeatureConfig
+from models.vocabulary import Vocabulary
 
-CONFIDENCE = "confidence_exponent"
-LM_CONFIDENCE = "lm_confidence_exponent"
+CALIBRATION = (
+    "confidence_exponent",
+    "lm_confidence_exponent",
+    "word_start_delay_ms",
+    "word_end_delay_ms",
+)
+"""What was measured of the checkpoint's words: fields of ``Vocabulary``."""
 
 
 def feature_config(values: dict[str, Any]) -> FeatureConfig:
@@ -23,32 +29,27 @@ def feature_config(values: dict[str, Any]) -> FeatureConfig:
         raise ValueError("the feature extractor's settings are not JSON objects")
     if values.get("sampling_rate", 16_000) != 16_000:
         raise ValueError(f"sampling_rate: expected 16000, got {values['sampling_rate']}")
-    unknown = ours.keys() - {*FeatureConfig.__slots__, CONFIDENCE, LM_CONFIDENCE}
+    unknown = ours.keys() - {*FeatureConfig.__slots__, *CALIBRATION}
     if unknown:
         raise ValueError(f"unknown setting {min(unknown)!r} of the feature extractor")
     return settings.from_json(FeatureConfig, values | ours)
 
 
-def confidence_exponents(values: dict[str, Any]) -> tuple[float, float | None]:
-    """How the words' confidences are calibrated, without and with a language model.
-
-    They stand beside the feature extractor's settings; None where there is no second one.
-    """
+def calibration(values: dict[str, Any]) -> dict[str, Any]:
+    """What of ``CALIBRATION`` stands beside the feature extractor's settings."""
     ours = values.get("feature_extractor", values).get("streaming", {})
-    found = [ours.get(CONFIDENCE, 1.0)]
-    if LM_CONFIDENCE in ours:
-        found.append(ours[LM_CONFIDENCE])
-    for key, value in zip((CONFIDENCE, LM_CONFIDENCE), found, strict=False):
+    found = {key: ours[key] for key in CALIBRATION if key in ours}
+    for key, value in found.items():
         if type(value) not in (int, float):
             raise ValueError(f"{key}: expected a number, got {value!r}")
-    return float(found[0]), float(found[1]) if len(found) > 1 else None
+    return {key: float(value) for key, value in found.items()}
 
 
-def preprocessor_json(
-    features: FeatureConfig, exponent: float, lm_exponent: float | None = None
-) -> dict[str, Any]:
-    """What ``feature_config`` and ``confidence_exponents`` read, and ``transformers`` as well."""
+def preprocessor_json(features: FeatureConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What ``feature_config`` and ``calibration`` read, and ``transformers`` as well."""
     streaming = {key: value for key, value in asdict(features).items() if value != ()}
+    calibrated = {key: getattr(vocabulary, key) for key in CALIBRATION}
+    streaming |= {key: value for key, value in calibrated.items() if value is not None}
     bins, stride = streaming.pop("num_mel_bins"), streaming.pop("stride")
     return {
         "feature_extractor_type": "SeamlessM4TFeatureExtractor",
@@ -60,7 +61,5 @@ def preprocessor_json(
         "padding_value": 0.0,
         "padding_side": "right",
         "return_attention_mask": True,
-        "streaming": streaming
-        | {CONFIDENCE: exponent}
-        | ({} if lm_exponent is None else {LM_CONFIDENCE: lm_exponent}),
+        "streaming": streaming,
     }

@@ -23,6 +23,8 @@ class Vocabulary:
     A word's confidence is the geometric mean of its letters' probabilities to the power
     ``confidence_exponent``, which calibrates it (``streamer evaluate`` says which one would);
     where a language model has chosen the words, to the power ``lm_confidence_exponent``.
+    A word's first frame begins ``word_start_delay_ms`` behind its sound, its last one ends
+    ``word_end_delay_ms`` behind it (`python -m tests.bench.word_times` measures both).
     """
 
     tokens: tuple[str, ...]
@@ -31,6 +33,8 @@ class Vocabulary:
     silent: frozenset[int]
     confidence_exponent: float = 1.0
     lm_confidence_exponent: float | None = None  # None: the same
+    word_start_delay_ms: float = 0.0
+    word_end_delay_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank < len(self.tokens):
@@ -39,6 +43,13 @@ class Vocabulary:
             exponent = getattr(self, name)
             if exponent is not None and not 0.0 < exponent < 1e3:
                 raise ValueError(f"{name}: expected more than 0, got {exponent}")
+        if not 0.0 <= self.word_end_delay_ms < 1e3:
+            raise ValueError(f"word_end_delay_ms: expected 0 to 1000, got {self.word_end_delay_ms}")
+        if not self.word_end_delay_ms <= self.word_start_delay_ms < 1e3:
+            raise ValueError(
+                f"word_start_delay_ms: expected {self.word_end_delay_ms:g} (that of ends) to 1000, "
+                f"got {self.word_start_delay_ms}"
+            )
 
     @staticmethod
     def from_json(

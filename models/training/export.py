@@ -19,20 +19,16 @@ from models import checkpoint
 from models.features import FeatureConfig
 from models.training.mistakes import told
 from models.training.network import MEL_BINS, VOCABULARY, check_geometry, config_of, read_weights
+from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
 
 USUAL_CHUNK_MEL_FRAMES = 32  # 320 ms: full context normalises as the preset `default` does
 
 
-def export(
-    runs: Sequence[Path],
-    out: Path,
-    confidence_exponent: float = 1.0,
-    lm_confidence_exponent: float | None = None,
-) -> None:
+def export(runs: Sequence[Path], out: Path, vocabulary: Vocabulary = VOCABULARY) -> None:
     """Write the mean of the running averages of ``runs``, rounded to bfloat16, to ``out``.
 
-    The exponents are those that ``streamer evaluate`` has found for it, without and with ``--lm``.
+    ``vocabulary`` is the recipe's, with what was measured of the words.
 
     Raises:
         TrainingError, CheckpointError: a run is not there, or they are of different networks.
@@ -45,15 +41,14 @@ def export(
         name: torch.stack([average[name] for average in averages]).mean(dim=0)
         for name in averages[0]
     }
-    write(mean, out, torch.bfloat16, confidence_exponent, lm_confidence_exponent)
+    write(mean, out, torch.bfloat16, vocabulary)
 
 
 def write(
     weights: dict[str, torch.Tensor],
     out: Path,
     dtype: torch.dtype,
-    confidence_exponent: float = 1.0,
-    lm_confidence_exponent: float | None = None,
+    vocabulary: Vocabulary = VOCABULARY,
 ) -> None:
     """A network of the scratch recipe as a checkpoint directory."""
     config = config_of(weights)
@@ -62,11 +57,6 @@ def write(
     stride = config.feature_projection_input_dim // MEL_BINS
     features = FeatureConfig(
         normalization="running", stride=stride, chunk_frames=USUAL_CHUNK_MEL_FRAMES // stride
-    )
-    vocabulary = replace(
-        VOCABULARY,
-        confidence_exponent=confidence_exponent,
-        lm_confidence_exponent=lm_confidence_exponent,
     )
     checkpoint.save(out, model.to(dtype), features, vocabulary)
 
@@ -84,10 +74,20 @@ def main() -> int:
     parser.add_argument(
         "--lm-confidence-exponent", type=float, help="the same with the language model"
     )
-    arguments = parser.parse_args()
-    exponents = arguments.confidence_exponent, arguments.lm_confidence_exponent
-    given = arguments.run, arguments.out, *exponents
-    return told("export", lambda: export(*given), checkpoint.CheckpointError, ValueError)
+    parser.add_argument(
+        "--word-start-delay-ms", type=float, default=0.0, help="of first frames behind words"
+    )
+    parser.add_argument(
+        "--word-end-delay-ms", type=float, default=0.0, help="of last frames behind their ends"
+    )
+    measured = vars(parser.parse_args())
+    runs, out = measured.pop("run"), measured.pop("out")
+    return told(
+        "export",
+        lambda: export(runs, out, replace(VOCABULARY, **measured)),
+        checkpoint.CheckpointError,
+        ValueError,
+    )
 
 
 if __name__ == "__main__":

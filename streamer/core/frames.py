@@ -19,6 +19,9 @@ class Labels:
     delimiter: int | None  # between words; None if pauses alone separate them
     silent: frozenset[int] = frozenset()  # never shown, as good as blank
     confidence_exponent: float = 1.0  # makes words as often right as their confidence says
+    # How long behind the sound the first frame of a word's letters begins, and the last one ends.
+    word_start_delay_ms: float = 0.0
+    word_end_delay_ms: float = 0.0
 
     def __post_init__(self) -> None:
         special = {self.blank, *self.silent}
@@ -27,6 +30,11 @@ class Labels:
         if not special.issubset(range(len(self.tokens))):
             raise ValueError(
                 f"expected special ids within the {len(self.tokens)} tokens, got {special}"
+            )
+        if not 0 <= self.word_end_delay_ms <= self.word_start_delay_ms:
+            raise ValueError(
+                "expected word_start_delay_ms >= word_end_delay_ms >= 0, "
+                f"got {self.word_start_delay_ms} and {self.word_end_delay_ms}"
             )
 
 

@@ -74,6 +74,8 @@ class KeywordListener:
         """What was spotted, on the stream's clock."""
         events = []
         for each in spotted:
-            start, end = map(Grid.seconds, timeline.span(each.start_frame, each.end_frame))
-            events.append(Keyword(self._phrases[each.index].text, start, end, each.score))
+            start, end = timeline.span(each.start_frame, each.end_frame)
+            start_s = Grid.seconds(timeline.sound_start(start))
+            end_s = Grid.seconds(timeline.sound_end(end))
+            events.append(Keyword(self._phrases[each.index].text, start_s, end_s, each.score))
         return events

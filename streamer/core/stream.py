@@ -82,7 +82,12 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
-        timeline, loudness = Timeline(self._grid), LoudnessMeter(self._grid)
+        timeline = Timeline(
+            self._grid,
+            start_delay=self._grid.samples_in(self._labels.word_start_delay_ms / 1000),
+            end_delay=self._grid.samples_in(self._labels.word_end_delay_ms / 1000),
+        )
+        loudness = LoudnessMeter(self._grid)
         utterance = Utterance(self._endpoint, loudness)
         transcript = Transcript(self._labels, timeline, utterance, self._text, self._options)
         chunker = Chunker(self._context, self._grid)

@@ -1,7 +1,8 @@
 """Where a stream is: in samples received and decoded, and on its clock, which gaps move on.
 
 Owns the marks that wait for the samples before them to be decoded, and the conversion of a
-decoder's frames to the stream's clock. Must not know: tokens, words, events.
+decoder's frames to the stream's clock, and to where their sound lies on it: a model says what it
+has heard with a delay. Must not know: tokens, words, events.
 """
 
 from collections import deque
@@ -26,6 +27,8 @@ class Timeline:
     """Counts of one stream, in samples. A segment is what lies between two marks."""
 
     grid: Grid
+    start_delay: int = 0  # of the model, where a word begins; at least the other one
+    end_delay: int = 0  # and where it ends
     received: int = 0
     decoded: int = 0  # in a committed chunk
     lost: int = 0  # in the gaps before the segment being decoded
@@ -58,3 +61,15 @@ class Timeline:
         if self.marks:
             end = min(end, self.marks[0].at + self.lost)
         return start, end
+
+    def sound_start(self, at: int) -> int:
+        """Where on the clock the sound begins that frames from `at` on tell of.
+
+        Never before the segment, and later sound is always later: near the segment's beginning
+        it is half way to `at`.
+        """
+        return at - min(self.start_delay, (at - self.origin) // 2)
+
+    def sound_end(self, at: int) -> int:
+        """Where the sound ends that frames up to `at` tell of; otherwise as `sound_start`."""
+        return at - min(self.end_delay, (at - self.origin) // 2)

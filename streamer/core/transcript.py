@@ -65,8 +65,10 @@ class Transcript:
     def settle(self, decoded: Decoded) -> None:
         """Take tokens that are final."""
         for choice in decoded.choices:
-            start, end = self._timeline.span(choice.start_frame, choice.end_frame)
-            self._parts.append(Part(self._seconds(start), self._seconds(end), choice.texts))
+            span = self._timeline.span(choice.start_frame, choice.end_frame)
+            # Both as ends of words are told: they are only compared with such.
+            start, end = (self._seconds(self._timeline.sound_end(at)) for at in span)
+            self._parts.append(Part(start, end, choice.texts))
         for token in decoded.settled:
             self._add(self._letter(token))
 
@@ -137,7 +139,8 @@ class Transcript:
         """A token on the stream's clock."""
         start, end = self._timeline.span(token.start_frame, token.end_frame)
         text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
-        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent)
+        sound = self._timeline.sound_start(start), self._timeline.sound_end(end)
+        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent, *sound)
 
     def _add(self, letter: Letter) -> None:
         if self._changes:

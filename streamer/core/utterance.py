@@ -31,12 +31,18 @@ _WORD_PAUSE_SAMPLES = Grid.samples_in(WORD_PAUSE_S)
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A visible token, or the word delimiter (`text` is None), over samples [start, end)."""
+    """A visible token, or the word delimiter (`text` is None), over samples [start, end).
+
+    These are the model's frames, by which everything here is decided. Where its sound lies, which
+    is earlier, is for the words' times alone.
+    """
 
     text: str | None
     start: int
     end: int
     log_prob: float
+    sound_start: int
+    sound_end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Utterance:
         self._loudness = loudness
         self._closed: list[Word] = []
         self._letters: list[Letter] = []  # of the open word
+        self._told_s = 0.0  # end of the last word that was closed, in this utterance or before
         self._start = 0  # where the utterance's length is counted from
         self._last = 0  # end of the last letter
         self._now = 0  # how far time has advanced
@@ -84,15 +91,15 @@ class Utterance:
     def tail(self, upcoming: Sequence[Letter]) -> list[Word]:
         """The words behind the committed ones if `upcoming` came next; changes nothing."""
         words = self._closed[self._committed_count() :]
-        letters = self._letters.copy()
+        letters, told_s = self._letters.copy(), self._told_s
         for letter in upcoming:
             if letters and _closes(letters[-1], letter):
-                words.append(_spell(letters))
-                letters = []
+                words.append(_spell(letters, told_s))
+                letters, told_s = [], words[-1].end
             if letter.text is not None:
                 letters.append(letter)
         if letters:
-            words.append(_spell(letters))
+            words.append(_spell(letters, told_s))
         return words
 
     def add(self, letter: Letter) -> list[Ended]:
@@ -192,8 +199,10 @@ class Utterance:
             self._begin(at, [], letters)
             return ()
         index = max(pauses)[2]
+        word = _spell(letters[:index], self._told_s)
+        self._told_s = word.end
         self._begin(letters[index].start, [], letters[index:])
-        return (_spell(letters[:index]),)
+        return (word,)
 
     def _begin(self, start: int, closed: list[Word], letters: list[Letter]) -> None:
         self._start = start
@@ -204,8 +213,8 @@ class Utterance:
 
     def _close_word(self) -> None:
         if self._letters:
-            self._closed.append(_spell(self._letters))
-            self._letters = []
+            self._closed.append(_spell(self._letters, self._told_s))
+            self._letters, self._told_s = [], self._closed[-1].end
 
     def _note_pause(self, word_start: int) -> None:
         """A word begins: remember the pause before it if the utterance had better be cut there."""
@@ -231,8 +240,9 @@ def _closes(last: Letter, following: Letter) -> bool:
     return following.text is None or following.start - last.end >= _WORD_PAUSE_SAMPLES
 
 
-def _spell(letters: Sequence[Letter]) -> Word:
+def _spell(letters: Sequence[Letter], told_s: float) -> Word:
+    """The word of these letters, which begins no earlier than at `told_s`."""
     text = "".join(letter.text or "" for letter in letters)
     mean_log_prob = sum(letter.log_prob for letter in letters) / len(letters)
-    start, end = Grid.seconds(letters[0].start), Grid.seconds(letters[-1].end)
-    return Word(text, start, end, math.exp(mean_log_prob))
+    start, end = Grid.seconds(letters[0].sound_start), Grid.seconds(letters[-1].sound_end)
+    return Word(text, max(start, told_s), end, math.exp(mean_log_prob))

@@ -52,6 +52,14 @@ class Vocabulary(Protocol):
     def lm_confidence_exponent(self) -> float | None:
         """The same where a language model chooses the words; None: that one."""
 
+    @property
+    def word_start_delay_ms(self) -> float:
+        """How long after a word begins its first frame begins."""
+
+    @property
+    def word_end_delay_ms(self) -> float:
+        """How long after a word ends its last frame ends."""
+
 
 class Acoustic(Protocol):
     """The network, as ``models.acoustic.AcousticModel`` has it; all counts are output frames."""
@@ -135,6 +143,8 @@ class ModelRunner:
             vocabulary.delimiter,
             vocabulary.silent,
             _exponent(vocabulary, search),
+            vocabulary.word_start_delay_ms,
+            vocabulary.word_end_delay_ms,
         )
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")

@@ -8,6 +8,7 @@ realignment. Errors are time found minus time spoken; "off" is their absolute va
 """
 
 import argparse
+from dataclasses import replace
 from difflib import SequenceMatcher
 from unittest.mock import patch
 
@@ -49,18 +50,20 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument(
+        "--other-speakers", action="store_true", help="each sentence by another one"
+    )
     arguments = parser.parse_args()
     speaker = Speaker()
     speech = [
         speaker.say(text, VOICES[i % len(VOICES)], RATES[i % len(RATES)])
-        for i, text in enumerate(SENTENCES)
+        for i, text in enumerate(SENTENCES, start=int(arguments.other_speakers))
     ]
     print("                 words   start: error p50  off p50  p95 end: error p50  off p50  p95 ms")
-    kinds = {
-        "greedy": (ModelConfig(name=arguments.model), True),
-        "searched": (ModelConfig(name=arguments.model, lm="model"), False),
-        "realigned": (ModelConfig(name=arguments.model, lm="model"), True),
-    }
+    greedy = ModelConfig(name=arguments.model, preset=arguments.preset)
+    searched = replace(greedy, lm="model")
+    kinds = {"greedy": (greedy, True), "searched": (searched, False), "realigned": (searched, True)}
     for name, (config, aligns) in kinds.items():
         recognizer = Recognizer(build_model(config))
         place = Realigner.place if aligns else unaligned

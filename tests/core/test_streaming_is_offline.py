@@ -13,6 +13,7 @@ import numpy as np
 
 from streamer.core.context import SAMPLE_RATE, Context, Grid
 from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Labels
 from streamer.core.hypothesis import Closed, Final, Flushed, Gap, Partial, SpeechStart
 from streamer.core.loudness import FIRST_FLOOR_DB, INAUDIBLE_DB, MARGIN_DB, RISE_DB_PER_S
 from streamer.core.recognizer import Recognizer
@@ -70,8 +71,8 @@ def random_case(rng: random.Random, max_utterance_s=NEVER_S) -> Case:
     return Case(context, grid, rules, samples, sorted(marks, key=lambda mark: mark[0]))
 
 
-def streamed(rng: random.Random, case: Case) -> list:
-    recognizer = Recognizer(FakeModel(case.context, case.grid), case.rules)
+def streamed(rng: random.Random, case: Case, labels: Labels = LABELS) -> list:
+    recognizer = Recognizer(FakeModel(case.context, case.grid, labels), case.rules)
     stream, events, begin = recognizer.stream, [], 0
     packet = rng.choice([160, 320, 999, 5000, 40_000])
     if len(case.samples) < 2000:
@@ -89,8 +90,8 @@ def streamed(rng: random.Random, case: Case) -> list:
     return events
 
 
-def offline(case: Case) -> list:
-    recognizer = Recognizer(FakeModel(case.context, case.grid), case.rules)
+def offline(case: Case, labels: Labels = LABELS) -> list:
+    recognizer = Recognizer(FakeModel(case.context, case.grid, labels), case.rules)
     case.feed(recognizer.stream, 0, len(case.samples), is_last=True)
     recognizer.stream.input_finished()
     return recognizer.decode()

@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -400,22 +401,35 @@ def test_every_setting_of_the_features_is_checked():
             preprocessor.feature_config({"streaming": {field.name: {"not": "a value"}}})
 
 
-def test_the_calibration_of_confidences_survives_saving(tmp_path):
+def test_the_calibration_of_words_survives_saving(tmp_path):
     acoustic = checkpoint.load("tiny-en")
     vocabulary = dataclasses.replace(
-        acoustic.vocabulary, confidence_exponent=2.5, lm_confidence_exponent=1.5
+        acoustic.vocabulary,
+        confidence_exponent=2.5,
+        lm_confidence_exponent=1.5,
+        word_start_delay_ms=70.0,
+        word_end_delay_ms=50.5,
     )
     checkpoint.save(tmp_path, acoustic.model, acoustic.features.config, vocabulary)
     assert checkpoint.load(str(tmp_path)).vocabulary == vocabulary
 
 
-@pytest.mark.parametrize("key", ["confidence_exponent", "lm_confidence_exponent"])
-@pytest.mark.parametrize("exponent", [0.0, -1.0, 1e4, "much", None, True])
-def test_an_impossible_calibration_is_refused(tmp_path, exponent, key):
+EXPONENTS, DELAYS = (-1.0, 0.0, 1e4, "much", None, True), (-1.0, 1e4, "much", None, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *product(("confidence_exponent", "lm_confidence_exponent"), EXPONENTS),
+        *product(("word_start_delay_ms", "word_end_delay_ms"), DELAYS),
+        ("word_start_delay_ms", 10.0),  # less than that of ends
+    ],
+)
+def test_an_impossible_calibration_is_refused(tmp_path, key, value):
     shutil.copytree(checkpoint.PRETRAINED / "tiny-en", tmp_path / "model")
     path = tmp_path / "model" / "preprocessor_config.json"
     values = json.loads(path.read_text())
-    values["streaming"][key] = exponent
+    values["streaming"][key] = value
     path.write_text(json.dumps(values))
     with pytest.raises(CheckpointError, match=f" {key}:"):
         checkpoint.load(str(tmp_path / "model"))

@@ -22,6 +22,7 @@ from tests.models.training.speech import write_manifest
         ("restride", "--start {there}/none --out {there}/r", "no model"),
         ("export", "--run {damaged_run} --out {there}/r", "cannot be read as safetensors"),
         ("export", "--run tiny-en --out {there}/r --confidence-exponent 0", "confidence_exponent"),
+        ("export", "--run tiny-en --out {there}/r --word-end-delay-ms 9", "word_start_delay_ms"),
         ("export", "--run tiny-en --out {texts}/a.txt", "a.txt: File exists"),
     ],
 )

@@ -24,7 +24,7 @@ from models.training.augmentation import (
 )
 from models.training.data import SAMPLE_RATE, Clip, Shard, batches, normalize_text
 from models.training.examples import Example, Preparation
-from models.training.export import export
+from models.training.export import export, main
 from models.training.labels import Alphabet
 from models.training.mixture import Mixture, without_speech
 from models.training.network import VOCABULARY, config_of, encoder_config
@@ -196,19 +196,24 @@ def test_sizes_are_read_off_the_weights() -> None:
 
 @pytest.mark.parametrize("stride", [2, 4])
 def test_exported_runs_are_averaged_load_and_say_their_features(
-    tmp_path: Path, stride: int
+    tmp_path: Path, stride: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainers = []
     for seed in range(2):
         torch.manual_seed(seed)
         trainers.append(Trainer(Recipe(), encoder_config(replace(SMALL_GEOMETRY, stride=stride))))
         trainers[-1].save(tmp_path / f"run{seed}")
-    export([tmp_path / "run0", tmp_path / "run1"], tmp_path / "model", 2.5)
+    runs = tmp_path / "run0", tmp_path / "run1"
+    given = [f"--run={run}" for run in runs] + [f"--out={tmp_path / 'model'}"]
+    options = ["--confidence-exponent=2.5", "--word-start-delay-ms=90", "--word-end-delay-ms=40.5"]
+    monkeypatch.setattr("sys.argv", ["export", *given, *options])
+    assert main() == 0
     loaded = checkpoints.load(str(tmp_path / "model"))
     assert loaded.features.config == FeatureConfig(
         normalization="running", stride=stride, chunk_frames=32 // stride
     )
-    assert loaded.vocabulary.confidence_exponent == 2.5
+    measured = {"word_start_delay_ms": 90.0, "word_end_delay_ms": 40.5}
+    assert loaded.vocabulary == replace(VOCABULARY, confidence_exponent=2.5, **measured)
     for name, weight in loaded.model.state_dict().items():
         mean = (trainers[0].average[name] + trainers[1].average[name]) / 2
         assert torch.equal(weight, mean.bfloat16().float()), name
