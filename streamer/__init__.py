@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     )
     from streamer.edges.audio_file import AudioFile, AudioFileError, stream
     from streamer.edges.microphone import Microphone, MicrophoneError
-    from streamer.engine.engine import CapacityError, Engine
-    from streamer.engine.session import Session, SessionError
+    from streamer.engine.engine import Engine
+    from streamer.engine.errors import CapacityError, SessionError
+    from streamer.engine.session import Session
 
 __version__ = "0.1.0"
 
@@ -66,8 +67,9 @@ _HOMES = {
     ),
     "streamer.edges.audio_file": ("AudioFile", "AudioFileError", "stream"),
     "streamer.edges.microphone": ("Microphone", "MicrophoneError"),
-    "streamer.engine.engine": ("CapacityError", "Engine"),
-    "streamer.engine.session": ("Session", "SessionError"),
+    "streamer.engine.engine": ("Engine",),
+    "streamer.engine.errors": ("CapacityError", "SessionError"),
+    "streamer.engine.session": ("Session",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -51,7 +51,8 @@ from streamer.core.recognizer import Model
 from streamer.edges import audio_file
 from streamer.edges.microphone import Heard
 from streamer.engine.engine import Engine
-from streamer.engine.session import Session, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.session import Session
 from streamer.wording import Wording, build_wording
 
 # fmt: off

@@ -131,6 +131,7 @@ WHOLE = {
     "models",
     "clients",
     "streamer.core",
+    "streamer.config",
     "streamer.engine",
     "streamer.benchmark",
     "streamer.evaluation",

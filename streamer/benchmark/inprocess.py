@@ -13,8 +13,9 @@ from streamer.config import EngineConfig
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Final, Partial
 from streamer.core.recognizer import Model
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import Session, SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError, SessionError
+from streamer.engine.session import Session
 
 
 class SessionLine:

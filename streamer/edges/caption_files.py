@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import get_args
 
 from streamer.captions import CaptionFormat, CaptionWriter
-from streamer.engine.engine import Opened
-from streamer.engine.session import SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.watchers import Opened
 from streamer.messages import Final
 
 KINDS: tuple[CaptionFormat, ...] = get_args(CaptionFormat)

@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamer.captions import cues
-from streamer.engine.engine import Opened
-from streamer.engine.session import SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.watchers import Opened
 from streamer.messages import Event, Final, SpeechStart
 
 MAX_PENDING = 64  # finals that wait; one more pushes out the oldest

@@ -1,16 +1,14 @@
 """The loop that batches the windows of all sessions through one model.
 
-Owns admission, the slots of the model and the one thread that may touch it. Must not know: what
-the model is made of, where audio comes from, where events go.
+Owns the open sessions and the one thread that may touch the model. Must not know: what the model
+is made of, where audio comes from, where events go.
 """
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Self
 
 from streamer.core.context import Grid
@@ -21,38 +19,17 @@ from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
+from streamer.engine.errors import CapacityError, SessionError
 from streamer.engine.load import Load
 from streamer.engine.meter import Measured, Meter
+from streamer.engine.outbox import MAX_EVENTS
 from streamer.engine.scheduler import Scheduler
-from streamer.engine.session import MAX_EVENTS, Outbox, Session, SessionError
+from streamer.engine.session import Session
+from streamer.engine.slots import Slots
 from streamer.engine.step import Outcome, step
-
-MAX_UNSEEN = 1_024  # sessions that a watcher has not taken yet
-RETRY_AFTER_S = 2.0
-"""When a refused client may try again: nobody knows when a session will end."""
+from streamer.engine.watchers import Opened, Watchers
 
 _log = logging.getLogger(__name__)
-
-
-class CapacityError(Exception):
-    """No session can be opened now; `retry_after_s` is when to try again."""
-
-    def __init__(self, message: str, retry_after_s: float = RETRY_AFTER_S) -> None:
-        super().__init__(f"{message}; try again in {retry_after_s:g} s")
-        self.retry_after_s = retry_after_s
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session as its watchers get it, with all its events.
-
-    `id` is random: who knows it was told. `name` is what the owner calls it, perhaps nothing, and
-    may be guessed; other sessions may have it too.
-    """
-
-    id: str
-    name: str
-    events: Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +74,8 @@ class Engine:
             raise ValueError(
                 f"expected max_backlog_s to hold a window ({latency_s} s), got {max_backlog_s}"
             )
-        self._model, self._options = model, options
+        self._model, self._options, self._keywords = model, options, keywords
         self.text = text  # of the sessions that wish nothing else
-        self._keywords = keywords
         check_keywords(keywords, model.labels, text)
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
@@ -107,11 +83,8 @@ class Engine:
         chunk_s = Grid.seconds(model.grid.samples(model.context.chunk))
         self._load = Load(chunk_s, max_batch, max_load)
         self._sessions: set[Session] = set()
-        self._watchers: list[asyncio.Queue[Opened]] = []
-        self._max_sessions = max_sessions
-        self._free_slots = list(reversed(range(max_sessions)))
-        self._slots_to_reset: list[int] = []
-        self._refusal: str | None = "the engine is not running"
+        self._slots = Slots(max_sessions, self._load)
+        self._watchers = Watchers()
         self._work = asyncio.Event()
         self._idle = asyncio.Event()  # no sessions
         self._idle.set()
@@ -129,7 +102,7 @@ class Engine:
         """Whether it serves, and no step has taken longer than that."""
         since = self._meter.step_since
         is_stuck = since is not None and asyncio.get_running_loop().time() - since > step_limit_s
-        return self._refusal is None and not is_stuck
+        return self._slots.are_open and not is_stuck
 
     def measured(self) -> Measured:
         """What it has done so far and does now."""
@@ -137,7 +110,7 @@ class Engine:
         return Measured(
             meter=meter,
             sessions=len(sessions),
-            slots=self._max_sessions,
+            slots=self._slots.count,
             waiting=self._scheduler.waiting,
             received_samples=meter.received_samples + sum(s.received_samples for s in sessions),
             decoded_samples=meter.decoded_samples + sum(s.decoded_samples for s in sessions),
@@ -145,13 +118,8 @@ class Engine:
         )
 
     def watch(self) -> asyncio.Queue[Opened]:
-        """Every session that is opened from now on, for one reader.
-
-        While MAX_UNSEEN wait, further ones are not watched, and the log says so.
-        """
-        watcher: asyncio.Queue[Opened] = asyncio.Queue(MAX_UNSEEN)
-        self._watchers.append(watcher)
-        return watcher
+        """Every session that is opened from now on, for one reader; see Watchers for its limit."""
+        return self._watchers.add()
 
     def open_session(
         self,
@@ -172,27 +140,27 @@ class Engine:
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
         """
-        refusal = self._refusal
-        if refusal is None and not self._free_slots:
-            refusal = f"all {self._max_sessions} sessions are taken"
-        if refusal is None and self._load.is_full(len(self._sessions) + 1):
-            refusal = f"the device carries no more than {len(self._sessions)} sessions"
-        if refusal is not None:
+        try:
+            self._slots.check()
+        except CapacityError:
             self._meter.sessions_refused += 1
-            raise CapacityError(refusal)
-        stream = self._new_stream(
+            raise
+        model = self._model
+        stream = Stream(
+            model.context,
+            model.grid,
+            model.labels,
             endpoint or DEFAULT_RULES,
+            model.search,
             self.text if text is None else text,
             self._keywords if keywords is None else keywords,
             options or self._options,
         )
-        slot = self._free_slots.pop()
-        self._slots_to_reset.append(slot)
-        chunk_samples = self._model.grid.samples(self._model.context.chunk)
+        chunk_samples = model.grid.samples(model.context.chunk)
         session = Session(
             self,
             stream,
-            slot,
+            self._slots.take(),
             max_backlog_samples=self._max_backlog_samples,
             max_windows=-(-self._max_backlog_samples // chunk_samples),
             max_events=max(max_events, MAX_EVENTS),
@@ -200,24 +168,8 @@ class Engine:
         self._sessions.add(session)
         self._meter.sessions_opened += 1
         self._idle.clear()
-        id = id or new_id()  # noqa: A001
-        for watcher in self._watchers:
-            if watcher.full():
-                _log.warning("a watcher is %d sessions behind and misses one", MAX_UNSEEN)
-            else:
-                watcher.put_nowait(Opened(id, name, session.add_outbox()))
+        self._watchers.tell(session, id, name)
         return session
-
-    def _new_stream(
-        self,
-        rules: EndpointRules,
-        text: TextRules,
-        keywords: Sequence[Phrase],
-        options: DecodingOptions,
-    ) -> Stream:
-        model = self._model
-        geometry = model.context, model.grid, model.labels
-        return Stream(*geometry, rules, model.search, text, keywords, options)
 
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""
@@ -235,7 +187,7 @@ class Engine:
         self._meter.received_samples += session.received_samples
         self._meter.decoded_samples += session.decoded_samples
         self._meter.lost_samples += session.lost_samples
-        self._free_slots.append(session.slot)
+        self._slots.give_back(session.slot)
         if not self._sessions:
             self._idle.set()
 
@@ -244,7 +196,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
         self._server = self._tasks.create_task(self._serve(), name="engine")
-        self._refusal = None
+        self._slots.open()
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -265,7 +217,8 @@ class Engine:
         After `deadline_s` seconds the remaining ones are finished: they take no more input, but
         what they took is decoded and its finals and `Closed` are queued for their readers.
         """
-        self._refusal = self._refusal or "the engine is shutting down"
+        if self._slots.are_open:
+            self._slots.close("the engine is shutting down")
         try:
             async with asyncio.timeout(deadline_s):
                 await self._idle.wait()
@@ -302,14 +255,13 @@ class Engine:
 
     def _launch(self, batch: list[Session]) -> asyncio.Future[Outcome]:
         """Start a step in the device thread; slots of new sessions are reset before it."""
-        resets, self._slots_to_reset = self._slots_to_reset, []
         slots = [session.slot for session in batch]
         windows = [session.take_window() for session in batch]
         decoders = [session.decode for session in batch] if self._model.search else []
-        trip = partial(step, self._model, resets, slots, windows, decoders)
+        work = self._slots.take_resets(), slots, windows, decoders
         loop = asyncio.get_running_loop()
         self._meter.step_begins(loop.time())
-        return loop.run_in_executor(self._device, trip)
+        return loop.run_in_executor(self._device, step, self._model, *work)
 
     def _hand_back(self, done: _Step) -> None:
         self._scheduler.done(done.batch)
@@ -332,18 +284,13 @@ class Engine:
 
         Again: no effect.
         """
-        self._refusal = "the engine has stopped"
+        self._slots.close("the engine has stopped")
         self._scheduler.done(self._sessions)
         for session in tuple(self._sessions):
             if session.is_over:
                 self._give_back(session)
             else:
                 session.fail(SessionError("engine", "the engine has stopped"))
-
-
-def new_id() -> str:
-    """An id for a session that nobody guesses."""
-    return secrets.token_hex(8)
 
 
 def _fail(session: Session, cause: Exception) -> None:

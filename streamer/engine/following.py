@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from streamer.engine.engine import Engine, Opened
+from streamer.engine.engine import Engine
+from streamer.engine.watchers import Opened
 
 Sink: TypeAlias = Callable[[Opened], Awaitable[None]]
 

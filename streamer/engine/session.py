@@ -1,6 +1,6 @@
-"""The awaitable face of one stream, and the bounded outboxes of those who listen to it.
+"""The awaitable face of one stream.
 
-Owns back-pressure in both directions and the ways a session ends. Must not know: batches, the
+Owns back-pressure towards who sends, and the ways a session ends. Must not know: batches, the
 device, the outside world.
 """
 
@@ -8,97 +8,17 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from itertools import repeat
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Protocol, Self
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.decoder import Decoded
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
-from streamer.core.hypothesis import Event, Partial
+from streamer.core.hypothesis import Event
 from streamer.core.options import DecodingOptions
 from streamer.core.stream import Stream
-
-MAX_EVENTS = 512  # that wait in an outbox
-
-ErrorCode: TypeAlias = Literal["engine", "too_slow", "closed"]
-
-
-class SessionError(Exception):
-    """A session ended before its `Closed` event.
-
-    `code`: "engine" (the model failed on it, or the engine stopped), "too_slow" (nobody took its
-    events), "closed" (it was left, or is used after its end).
-    """
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Outbox:
-    """Events on their way to one sink, in order. `put` never waits; one task reads by iterating.
-
-    At its limits: a newer partial replaces one that is still here; everything else queues, up to
-    `max_events`, and one event more fails the outbox: what it holds is dropped, and its reader
-    gets SessionError("too_slow").
-    """
-
-    def __init__(self, max_events: int = MAX_EVENTS) -> None:
-        self._max_events = max_events
-        self._events: deque[Event] = deque()
-        self._partial: Partial | None = None  # the one in `_events`
-        self._end: SessionError | Literal["closed"] | None = None
-        self._changed = asyncio.Event()
-
-    def put(self, event: Event) -> None:
-        """Queue an event; no effect after the end."""
-        if self._end is not None:
-            return
-        if isinstance(event, Partial):
-            if self._partial is not None:
-                self._events.remove(self._partial)
-            self._partial = event
-        if len(self._events) >= self._max_events:
-            self._events.clear()
-            self._partial = None
-            self.fail(SessionError("too_slow", f"{self._max_events} events were not taken"))
-            return
-        self._events.append(event)
-        self._changed.set()
-
-    def close(self) -> None:
-        """Nothing more will come: the iteration ends behind the last event."""
-        self._stop("closed")
-
-    def fail(self, error: SessionError) -> None:
-        """Nothing more will come: the iteration raises `error` behind the last event."""
-        self._stop(error)
-
-    def _stop(self, end: SessionError | Literal["closed"]) -> None:
-        if self._end is None:
-            self._end = end
-            self._changed.set()
-
-    @property
-    def error(self) -> SessionError | None:
-        """Why it failed, if it did."""
-        return self._end if isinstance(self._end, SessionError) else None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._events:
-            if self._end is not None:
-                if isinstance(self._end, SessionError):
-                    raise self._end
-                raise StopAsyncIteration
-            self._changed.clear()
-            await self._changed.wait()
-        event = self._events.popleft()
-        if event is self._partial:
-            self._partial = None
-        return event
+from streamer.engine.errors import SessionError
+from streamer.engine.outbox import Outbox
 
 
 class Host(Protocol):

@@ -12,7 +12,8 @@ from websockets.exceptions import InvalidStatus
 from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.edges.websocket.broadcast import REMEMBERED_FINALS, Broadcast
-from streamer.engine.session import MAX_EVENTS, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.outbox import MAX_EVENTS
 from tests.engine.harness import play
 from tests.fakes import speak
 from tests.serving import Service, errors, finals, in_loop, pcm, raw_connection, said, service

@@ -6,8 +6,8 @@ import pytest
 
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Partial
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError, SessionError
 from tests.engine.harness import (
     GatedModel,
     SlotModel,

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from streamer.engine.engine import CapacityError, Engine
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError
 from streamer.engine.load import ENOUGH_STEPS, Load
 from tests.engine.harness import SlotModel, assert_nothing_leaks, play, run
 from tests.fakes import silence, speak

@@ -76,6 +76,6 @@ def test_a_closed_session_is_forgotten_whole():
             await asyncio.sleep(0)
             gc.collect()
             assert [ref() for ref in gone] == [None] * 4
-            assert sorted(engine._free_slots) == [0, 1]
+            assert sorted(engine._slots._free) == [0, 1]
 
     run(main())

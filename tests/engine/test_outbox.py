@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from streamer.core.hypothesis import Closed, Final, Flushed, Partial
-from streamer.engine.session import Outbox, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.outbox import Outbox
 
 
 def partial(revision: int) -> Partial:

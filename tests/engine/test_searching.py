@@ -11,7 +11,7 @@ from streamer.core.options import DecodingOptions, Hotword
 from streamer.core.recognizer import Recognizer
 from streamer.core.scoring import NoScorer
 from streamer.engine.engine import Engine
-from streamer.engine.session import SessionError
+from streamer.engine.errors import SessionError
 from tests.engine.harness import CHUNK, run
 from tests.fakes import SearchedModel, silence, speak
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from streamer.engine import engine as engines
+from streamer.engine import watchers
 from streamer.engine.engine import Engine
 from tests.engine.harness import play, run
 from tests.fakes import FakeModel, speak
@@ -28,7 +28,7 @@ def test_a_watcher_sees_all_events_of_the_sessions_opened_after_it():
 
 
 def test_a_watcher_that_takes_nothing_misses_sessions_and_delays_none(monkeypatch, caplog):
-    monkeypatch.setattr(engines, "MAX_UNSEEN", 1)
+    monkeypatch.setattr(watchers, "MAX_UNSEEN", 1)
 
     async def main():
         async with Engine(FakeModel(), max_sessions=1, max_batch=1) as engine:

@@ -13,8 +13,9 @@ from streamer import messages
 from streamer.config import EndpointRules
 from streamer.edges.mqtt.broker import Broker
 from streamer.edges.mqtt.inlet import Inlet
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import Session, SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError, SessionError
+from streamer.engine.session import Session
 
 MAX_REFUSED = 1_024  # sources remembered as refused; beyond it, all are forgotten
 SOURCE = re.compile(r"[\w.-]{1,64}", re.ASCII)

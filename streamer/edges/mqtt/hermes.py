@@ -16,8 +16,9 @@ from streamer.edges.mqtt.broker import Broker
 from streamer.edges.mqtt.hermes_json import FrameError, frame, read_request, tokens, written
 from streamer.edges.mqtt.inlet import Inlet
 from streamer.edges.mqtt.recording import Recording
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import Session, SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError, SessionError
+from streamer.engine.session import Session
 from streamer.messages import Final, Partial, Word
 
 MAX_ID_LENGTH = 128  # characters of a session id

@@ -11,8 +11,9 @@ import re
 
 from streamer import messages
 from streamer.edges.mqtt.broker import Broker
-from streamer.engine.engine import Engine, Opened
-from streamer.engine.session import SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import SessionError
+from streamer.engine.watchers import Opened
 
 LEVEL = re.compile(r"[^+#/\0]{1,256}")  # what may be one level of a topic
 

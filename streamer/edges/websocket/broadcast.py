@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from streamer.engine.session import Outbox, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.outbox import Outbox
 from streamer.messages import Closed, Event, Final, Flushed, Partial, Ready
 
 REMEMBERED_FINALS = 50  # per session

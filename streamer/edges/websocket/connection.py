@@ -19,7 +19,7 @@ from streamer.edges.websocket.conversations import Conversations
 from streamer.edges.websocket.intake import Intake
 from streamer.edges.websocket.journal import ForgottenError
 from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
-from streamer.engine.session import SessionError
+from streamer.engine.errors import SessionError
 
 ACK_SAMPLES = SAMPLE_RATE // SLICES_PER_S  # and the next slice at the latest: under 500 ms
 LEAVING_IDLE_S = 1.0  # at shutdown, a client that sends nothing for so long has no more to say

@@ -17,7 +17,8 @@ from streamer.audio import bytes_per_sample
 from streamer.config import DecodingOptions, EndpointRules
 from streamer.container import ContainerDecoder
 from streamer.edges.websocket.journal import Journal
-from streamer.engine.session import Session, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.session import Session
 from streamer.wav import SniffingDecoder
 
 SLICES_PER_S = 4  # a large frame is decoded in slices, so that others get their turn

@@ -24,7 +24,8 @@ from streamer.config import EndpointRules, Phrase, ServerConfig
 from streamer.edges.websocket.conversation import Conversation, Holder, patched
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
-from streamer.engine.engine import CapacityError, Engine
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError
 from streamer.engine.session import Session
 
 YIELDS_AFTER_S = 5.0  # a client whose network has hiccups is back by then

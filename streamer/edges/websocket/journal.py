@@ -8,7 +8,7 @@ audio.
 import asyncio
 from collections import deque
 
-from streamer.engine.session import SessionError
+from streamer.engine.errors import SessionError
 from streamer.messages import Append, Closed, Configured, Event, Final, Partial
 
 

@@ -35,7 +35,8 @@ from streamer.edges.websocket.tls import server_context
 from streamer.edges.websocket.viewer import Viewer
 from streamer.edges.websocket.web import Web
 from streamer.edges.websocket.wire import Wire
-from streamer.engine.engine import Engine, Opened
+from streamer.engine.engine import Engine
+from streamer.engine.watchers import Opened
 
 STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client

@@ -17,7 +17,8 @@ from streamer.config import ServerConfig
 from streamer.edges.websocket.admission import LATEST, Wanted
 from streamer.edges.websocket.broadcast import Broadcast, Broadcasts
 from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
-from streamer.engine.session import Outbox, SessionError
+from streamer.engine.errors import SessionError
+from streamer.engine.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from streamer.audio import SAMPLE_RATE
 from streamer.config import EndpointRules, WyomingConfig
 from streamer.edges.wyoming.framing import Event, FrameError, encoded, read
 from streamer.edges.wyoming.turn import ClientError, Turn, Wishes, audio_format
-from streamer.engine.engine import CapacityError, Engine
-from streamer.engine.session import SessionError
+from streamer.engine.engine import Engine
+from streamer.engine.errors import CapacityError, SessionError
 from streamer.messages import Final, GrowingText, expected_words
 
 IDLE_S = 60.0  # a client may send nothing for so long

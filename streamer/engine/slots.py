@@ -1,0 +1,56 @@
+"""Whether one more session can be had, and the slot of the model that it gets.
+
+Owns the slots that are free, those whose state is a former session's, and why there are none.
+Must not know: sessions, tasks, models.
+"""
+
+from streamer.engine.errors import CapacityError
+from streamer.engine.load import Load
+
+
+class Slots:
+    """`count` slots, of which no more are taken than the load allows, and none while closed."""
+
+    def __init__(self, count: int, load: Load) -> None:
+        self.count, self._load = count, load
+        self._free = list(reversed(range(count)))
+        self._to_reset: list[int] = []
+        self._closed: str | None = "the engine is not running"
+
+    @property
+    def are_open(self) -> bool:
+        """Whether slots are given out, as long as there are any."""
+        return self._closed is None
+
+    def open(self) -> None:
+        """Give out slots from now on."""
+        self._closed = None
+
+    def close(self, reason: str) -> None:
+        """Give out none from now on."""
+        self._closed = reason
+
+    def check(self) -> None:
+        """CapacityError if there is no slot to be had now."""
+        taken = self.count - len(self._free)
+        if self._closed is not None:
+            raise CapacityError(self._closed)
+        if not self._free:
+            raise CapacityError(f"all {self.count} sessions are taken")
+        if self._load.is_full(taken + 1):
+            raise CapacityError(f"the device carries no more than {taken} sessions")
+
+    def take(self) -> int:
+        """A slot, to be reset before its first step; there must be one, see `check`."""
+        slot = self._free.pop()
+        self._to_reset.append(slot)
+        return slot
+
+    def take_resets(self) -> list[int]:
+        """The slots taken since the last call."""
+        resets, self._to_reset = self._to_reset, []
+        return resets
+
+    def give_back(self, slot: int) -> None:
+        """Nobody uses it any longer."""
+        self._free.append(slot)
