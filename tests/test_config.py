@@ -52,6 +52,11 @@ def test_wrong_files_are_named(tmp_path: Path, text: str, words: list[str]) -> N
         assert word in str(caught.value)
 
 
+def test_a_section_that_is_no_table_is_named_beside_a_flag_too(tmp_path: Path) -> None:
+    with pytest.raises(c.ConfigError, match="server: expected a table of settings, got 3"):
+        c.load(written(tmp_path, "server=3"), {"server.port": 9000})
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(c.ConfigError, match=r"cannot read .*none\.toml: No such file"):
         c.load(tmp_path / "none.toml", {})

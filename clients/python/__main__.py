@@ -108,7 +108,7 @@ async def _print_events(arguments: argparse.Namespace) -> None:
                 elif not arguments.text:
                     print(messages.encode(message), flush=True)
                 elif isinstance(message, Final):
-                    print(message.text, flush=True)
+                    print(message.shown, flush=True)
 
 
 def _added(message: messages.ServerMessage) -> str:

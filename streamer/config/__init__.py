@@ -86,7 +86,9 @@ def load(path: Path | None, flags: Mapping[str, Any]) -> Config:
     tree = {} if path is None else _read_toml(path)
     for dotted, value in flags.items():
         section, _, key = dotted.partition(".")
-        tree.setdefault(section, {})[key] = value
+        table = tree.setdefault(section, {})
+        if isinstance(table, dict):  # else it is refused below
+            table[key] = value
     return from_mapping(Config, tree)
 
 

@@ -149,4 +149,5 @@ class CaptionFolder:
             for file in files:
                 file.close()
                 if file.is_empty:
-                    file.path.unlink()
+                    with contextlib.suppress(OSError):  # somebody else has removed or moved it
+                        file.path.unlink()

@@ -14,7 +14,7 @@ from typing import Self
 from streamer.core.context import Grid
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.keywords import Phrase
-from streamer.core.listener import check_keywords
+from streamer.core.listener import check_keywords, unredacted
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
@@ -135,7 +135,7 @@ class Engine:
         """A new session in a slot of its own; CapacityError if there is none to be had.
 
         `options`, `text` and `keywords` stand for the engine's; ValueError for keywords that the
-        model cannot spell, or that are redacted.
+        model cannot spell, or that are redacted. The engine's own are left out where they are.
 
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
@@ -145,15 +145,15 @@ class Engine:
         except CapacityError:
             self._meter.sessions_refused += 1
             raise
-        model = self._model
+        model, text = self._model, self.text if text is None else text
         stream = Stream(
             model.context,
             model.grid,
             model.labels,
             endpoint or DEFAULT_RULES,
             model.search,
-            self.text if text is None else text,
-            self._keywords if keywords is None else keywords,
+            text,
+            unredacted(self._keywords, text) if keywords is None else keywords,
             options or self._options,
         )
         chunk_samples = model.grid.samples(model.context.chunk)

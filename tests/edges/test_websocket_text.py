@@ -110,6 +110,15 @@ async def test_a_clients_keywords_stand_for_the_servers() -> None:
     assert await spotted(keywords=[]) == []
 
 
+@in_loop
+async def test_who_redacts_does_without_the_servers_keywords_that_hold_numbers() -> None:
+    rules = Wording(READY.text, keywords=(Phrase("darn"), Phrase("five thirty")))
+    heard_of = [e for e in await heard(rules) if isinstance(e, m.Keyword)]
+    assert [e.keyword for e in heard_of] == ["darn", "five thirty"]
+    redacted = await heard(rules, text={"redact_numbers": True})
+    assert [e.keyword for e in redacted if isinstance(e, m.Keyword)] == ["darn"]
+
+
 @pytest.mark.parametrize(
     ("wishes", "said"),
     [

@@ -113,7 +113,8 @@ class Conversations:
         """
         found = self._all.get(wanted.session)
         expected = self._no_token if found is None else found.token
-        if not hmac.compare_digest(expected.encode(), wanted.token.encode()) or found is None:
+        token = wanted.token.encode(errors="surrogatepass")  # JSON may hold half a pair
+        if not hmac.compare_digest(expected.encode(), token) or found is None:
             raise PeerError("no_session", "the session is over, or never was: start another")
         return found
 

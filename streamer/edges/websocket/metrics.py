@@ -18,9 +18,7 @@ from streamer.engine.meter import Histogram
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
-OWN_CODES = frozenset(
-    {1000, 1001, 1006, 1009, 1011, 1012, 1013, 4400, 4404, 4408, 4409, 4415, 4422, 4429}
-)
+OWN_CODES = frozenset({1000, 1001, 1006, 1009, 1011, 1012, 1013, 4400, 4404, 4408, 4409})
 
 
 class Metrics:
