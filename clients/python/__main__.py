@@ -70,7 +70,7 @@ async def _source(
 def _token(path: str | None) -> str:
     """Never from an option: others can read a command line."""
     if path is None:
-        return os.environ.get("STREAMER_TOKEN", "")
+        return os.environ.get("STREAMER_TOKEN", "").strip()
     try:
         words = Path(path).read_text(encoding="utf-8").split()
     except (OSError, ValueError) as error:

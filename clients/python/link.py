@@ -50,6 +50,8 @@ class RecognizerError(Exception):
 async def dial(address: Address, timeout_s: float) -> ClientConnection:
     """An open connection; raises RecognizerError."""
     url, token = address.url, address.token
+    if token and (" " in token or not token.isprintable()):  # the library would show it
+        raise RecognizerError("connection", "expected a token in one line, without spaces")
     options: dict[str, Any] = {} if address.ssl is None else {"ssl": address.ssl}
     try:
         return await connect(
@@ -75,7 +77,7 @@ async def dial(address: Address, timeout_s: float) -> ClientConnection:
             float(wait) if wait.isdecimal() else None,
             passes=status in OVERLOADED,
         ) from error
-    except InvalidURI as error:
+    except (InvalidURI, ValueError) as error:
         raise RecognizerError("connection", f"cannot reach {url}: {error}") from error
     except (OSError, TimeoutError, EOFError, InvalidHandshake, ConnectionClosed) as error:
         reason = f"cannot reach {url}: {error}"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -123,8 +124,11 @@ async def test_what_cannot_be_reached_is_one_sentence() -> None:
             await Recognition(url.replace("/v1/stream", "/v2")).__aenter__()
     with pytest.raises(RecognizerError, match="cannot reach ws://127"):
         await Recognition(url).__aenter__()
-    with pytest.raises(RecognizerError, match="cannot reach nonsense"):
-        await Recognition("nonsense").__aenter__()
+    for wrong in ("nonsense", "ws://[::1", "ws://127.0.0.1:99999/"):
+        with pytest.raises(RecognizerError, match=rf"cannot reach {re.escape(wrong)}"):
+            await Recognition(wrong).__aenter__()
+    with pytest.raises(RecognizerError, match=r"^expected a token in one line, without spaces$"):
+        await Recognition(url, token="secret\nsecret").__aenter__()
 
 
 @in_loop

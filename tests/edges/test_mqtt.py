@@ -394,6 +394,20 @@ async def test_a_source_may_name_its_format_and_go_silent(tmp_path: Path) -> Non
 
 
 @in_loop
+async def test_a_source_may_ask_for_masks(tmp_path: Path) -> None:
+    async with (
+        mosquitto() as server,
+        subscriber(server.port, "streamer/out/#", "streamer/status") as heard,
+        publishing(server.port, tmp_path),
+    ):
+        await heard.until("streamer/status")
+        await control(heard, "hall", m.Start(text=m.TextWishes(redact_numbers=True)))
+        await packets(heard, "hall", speak("room four one one"))
+        await control(heard, "hall", m.Stop())
+        assert (await heard.until("streamer/out/hall/final"))["text"] == "room [number]"
+
+
+@in_loop
 async def test_mistakes_of_a_source_are_answered(tmp_path: Path) -> None:
     async with (
         mosquitto() as server,

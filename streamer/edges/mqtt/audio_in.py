@@ -73,9 +73,9 @@ class AudioIn:
         match message:
             case messages.Start(audio=audio) if audio.is_container:
                 self._complain(source, "unsupported", f"{audio.encoding} is not heard over MQTT")
-            case messages.Start(audio=audio):
+            case messages.Start(audio=audio, text=wishes):
                 self._stop(source)
-                self._opened(source, audio)
+                self._opened(source, audio, wishes)
             case messages.Flush(id=name):
                 _, inlet = self._inlets.get(source, (None, None))
                 if inlet is None or not inlet.put_flush(name):
@@ -91,9 +91,12 @@ class AudioIn:
             inlet.close()
 
     def _opened(
-        self, source: str, audio: messages.AudioFormat
+        self,
+        source: str,
+        audio: messages.AudioFormat,
+        wishes: messages.TextWishes = messages.TextWishes(),  # noqa: B008 (frozen)
     ) -> tuple[messages.AudioFormat, Inlet] | None:
-        """The source's format and inlet, opened with `audio` if there are none; None if refused."""
+        """The source's format and inlet, opened as asked if there are none; None if refused."""
         known = self._inlets.get(source)
         if known is not None and not known[1].is_closed:
             return known
@@ -101,7 +104,10 @@ class AudioIn:
         if self._refused_until.get(source, now) > now:
             return None
         try:
-            session = self._engine.open_session(self._endpoint, name=source)
+            text = self._engine.text.wished(
+                wishes.written, wishes.mask_profanity, wishes.redact_numbers
+            )
+            session = self._engine.open_session(self._endpoint, name=source, text=text)
         except CapacityError as full:
             if len(self._refused_until) >= MAX_REFUSED:
                 self._refused_until.clear()
