@@ -5,10 +5,8 @@ Must not know: labels, words, endpoint rules.
 """
 
 from collections import deque
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from streamer.core.chunker import Waveform
 from streamer.core.context import Grid
@@ -24,8 +22,6 @@ FIRST_FLOOR_DB = -50.0
 
 INAUDIBLE_DB = -90.0
 """Digital silence, as of a muted microphone: quiet, and says nothing about the room's noise."""
-
-Levels: TypeAlias = npt.NDArray[np.float64]
 
 
 class LoudnessMeter:
@@ -59,7 +55,9 @@ class LoudnessMeter:
     def measure(self) -> int:
         """Measure all whole frames; returns the sample behind the last one measured."""
         if self._pending:
-            samples = np.concatenate(self._pending)
+            samples, *more = self._pending
+            if more:
+                samples = np.concatenate(self._pending)
             frames = self._grid.whole_frames(len(samples))
             used = self._grid.samples(frames)
             self._pending = [samples[used:]] if used < len(samples) else []
@@ -97,26 +95,18 @@ class LoudnessMeter:
 
     def _note(self, frames: Waveform) -> None:
         """Measure frames, (T, samples), that follow the last one measured."""
-        begin, count = self._measured, len(frames)
-        power = np.square(frames, dtype=np.float64).mean(axis=1)
-        levels_db = 10 * np.log10(np.maximum(power, 1e-12))
-        is_loud = levels_db > self._floors_db(levels_db) + MARGIN_DB
-        self._measured += frames.size
-        if not is_loud.any():
-            return
-        edges = np.flatnonzero(np.diff(is_loud, prepend=False, append=False))
-        for first, behind in edges.reshape(-1, 2).tolist():
-            end = self._measured if behind == count else begin + self._grid.samples(behind)
-            self._loud.append((begin + self._grid.samples(first), end))
+        power = np.square(frames, dtype=np.float64).sum(axis=1) / frames.shape[1]
+        levels_db: list[float] = (10 * np.log10(np.maximum(power, 1e-12))).tolist()
+        for level_db in levels_db:  # they are few: faster than array by array
+            start, self._measured = self._measured, self._measured + frames.shape[1]
+            if level_db > INAUDIBLE_DB and self._is_loud(level_db):
+                if self._loud and self._loud[-1][1] == start:
+                    start = self._loud.pop()[0]
+                self._loud.append((start, self._measured))
 
-    def _floors_db(self, levels_db: Levels) -> Levels:
-        """The noise floor at each frame, (T,), its own level included."""
-        is_audible = levels_db > INAUDIBLE_DB
-        risen_db = self._risen_db * (self._frames + np.cumsum(is_audible))
-        flat_db = np.where(is_audible, levels_db - risen_db, np.inf)
-        flat_db[0] = min(flat_db[0], self._flat_floor_db)
-        flat_db = np.minimum.accumulate(flat_db)
-        self._flat_floor_db = float(flat_db[-1])
-        self._frames += int(np.count_nonzero(is_audible))
-        floors_db: Levels = flat_db + risen_db
-        return floors_db
+    def _is_loud(self, level_db: float) -> bool:
+        """Whether the next frame is, the noise floor taking note of it."""
+        self._frames += 1
+        risen_db = self._risen_db * self._frames
+        self._flat_floor_db = min(self._flat_floor_db, level_db - risen_db)
+        return level_db > self._flat_floor_db + risen_db + MARGIN_DB
