@@ -1,5 +1,7 @@
 """From any PCM to the one form of audio inside the house: float32, mono, 16 kHz.
 
+Channels that are to be heard each by itself stay apart on the way, as the columns of an array.
+
 Owns sample encodings, channel mixing and streamed resampling, for every edge alike. Pure: bytes or
 samples in, samples out. Must not know: files, sockets, sound cards, sessions.
 Letters: S samples, C channels.
@@ -25,7 +27,7 @@ __all__ = [
     "mix",
 ]
 
-Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]
+Samples = npt.NDArray[np.float32]  # (S,) in [-1, 1]; (S, C) where a docstring says so
 FLOATS = "pcm_f32le"  # the one encoding whose samples can be anything
 
 
@@ -83,7 +85,8 @@ class PcmDecoder:
         self.replaced = 0
         self._audio = audio
         self._carry = b""  # an incomplete sample of all channels, < 32 bytes
-        self._resampler = Resampler(audio.sample_rate)
+        count = audio.channels if audio.separate else 1
+        self._resamplers = [Resampler(audio.sample_rate) for _ in range(count)]
 
     @property
     def leftover_bytes(self) -> int:
@@ -91,27 +94,39 @@ class PcmDecoder:
         return len(self._carry)
 
     def accept(self, data: bytes | memoryview) -> Samples:
-        """Take any number of bytes, give the 16 kHz mono samples (S,) that are ready."""
+        """Take any number of bytes, give the 16 kHz samples that are ready.
+
+        They are mono (S,), or (S, C) of channels that are separate.
+        """
         data = self._carry + bytes(data)
         whole = len(data) - len(data) % bytes_per_sample(self._audio)
         self._carry = data[whole:]
         samples = _decoded(data[:whole], self._audio.encoding)
         if self._audio.encoding != FLOATS:  # integers are finite and in range as they are
-            return self._resampled(mix(samples.reshape(-1, self._audio.channels)))
+            return self._resampled(self._wanted(samples))
         finite = np.isfinite(samples)
         if not finite.all():
             self.replaced += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
-        return self._resampled(clipped(mix(samples.reshape(-1, self._audio.channels))))
-
-    def _resampled(self, mono: Samples) -> Samples:
-        if self._audio.sample_rate == SAMPLE_RATE:
-            return mono
-        return clipped(self._resampler.accept(mono))
+        return self._resampled(clipped(self._wanted(samples)))
 
     def finish(self) -> Samples:
-        """Give what the resampler held back; nothing may be accepted afterwards."""
-        return clipped(self._resampler.finish())
+        """Give what was held back, as `accept` does; nothing may be accepted afterwards."""
+        return clipped(self._joined([each.finish() for each in self._resamplers]))
+
+    def _wanted(self, interleaved: Samples) -> Samples:
+        frames = interleaved.reshape(-1, self._audio.channels)
+        return frames if self._audio.separate else mix(frames)
+
+    def _resampled(self, samples: Samples) -> Samples:
+        if self._audio.sample_rate == SAMPLE_RATE:
+            return samples
+        columns = samples.T if self._audio.separate else [samples]
+        pairs = zip(self._resamplers, columns, strict=True)
+        return clipped(self._joined([each.accept(np.ascontiguousarray(c)) for each, c in pairs]))
+
+    def _joined(self, columns: list[Samples]) -> Samples:
+        return np.stack(columns, axis=1) if self._audio.separate else columns[0]
 
 
 def clipped(samples: Samples) -> Samples:

@@ -4,6 +4,7 @@ Owns the reading of the header, however it is cut. Must not know: where the byte
 """
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 
@@ -45,12 +46,12 @@ class SniffingDecoder:
         return self._pcm.leftover_bytes
 
     def accept(self, data: bytes | memoryview) -> Samples:
-        """Take any number of bytes, give the 16 kHz mono samples (S,) that are ready."""
+        """Take any number of bytes, give the 16 kHz samples that are ready, as PcmDecoder does."""
         if self._head is not None:
             data = self._head + bytes(data)
             self._head = data
             if _may_become_wav(data) and not self._is_header_read(data):
-                return np.zeros(0, np.float32)
+                return self._pcm.accept(b"")
             data, self._head = self._head, None
         if self._left_bytes is not None:
             data = data[: self._left_bytes]
@@ -78,13 +79,22 @@ class SniffingDecoder:
                 self._head = data[at:]
                 return True
             if name == b"fmt " and len(data) >= at + size:
-                audio = _format(data[at : at + size])
+                audio = self._as_announced(_format(data[at : at + size]))
             at += size + size % 2  # chunks begin at even places
             if at > MAX_HEADER_BYTES:
                 raise AudioError(
                     f"expected the audio of a WAV file within {MAX_HEADER_BYTES} bytes"
                 )
         return False
+
+    def _as_announced(self, audio: AudioFormat) -> AudioFormat:
+        """The file's format; its channels stay apart where that was announced."""
+        wanted = self._announced
+        if wanted.separate and audio.channels != wanted.channels:
+            raise AudioError(
+                f"expected a WAV file of {wanted.channels} channels, got {audio.channels}"
+            )
+        return replace(audio, separate=wanted.separate)
 
 
 def _may_become_wav(data: bytes) -> bool:

@@ -94,6 +94,31 @@ def test_channels_are_averaged() -> None:
     np.testing.assert_array_equal(samples, np.array([0, 0.5], np.float32))
 
 
+@settings(max_examples=60)
+@given(
+    encodings,
+    st.sampled_from([8_000, 16_000, 44_100]),
+    st.integers(1, 3),
+    st.binary(max_size=6_000),
+    st.lists(st.integers(0, 99), max_size=60),
+)
+def test_separate_channels_are_what_each_gives_alone(
+    encoding: str, rate: int, channels: int, data: bytes, cuts: list[int]
+) -> None:
+    audio = AudioFormat(encoding, rate, channels, separate=True)
+    decoder, size = PcmDecoder(audio), bytes_per_sample(audio) // channels
+    edges = [0, *np.minimum(np.cumsum(cuts, dtype=int), len(data)), len(data)]
+    parts = [decoder.accept(data[a:b]) for a, b in itertools.pairwise(edges)]
+    heard = np.concatenate([*parts, decoder.finish()])
+    assert decoder.leftover_bytes == len(data) % bytes_per_sample(audio)
+    whole = len(data) - decoder.leftover_bytes
+    frames = np.frombuffer(data[:whole], "u1").reshape(-1, channels, size)
+    for channel in range(channels):
+        alone = PcmDecoder(AudioFormat(encoding, rate))
+        expected = [alone.accept(frames[:, channel].tobytes()), alone.finish()]
+        np.testing.assert_array_equal(heard[:, channel], np.concatenate(expected))
+
+
 def test_what_is_no_number_becomes_silence_and_the_rest_is_clipped() -> None:
     decoder = PcmDecoder(AudioFormat("pcm_f32le"))
     samples = decoder.accept(np.array([np.nan, np.inf, 7.0, -7.0, 0.25], "<f4").tobytes())

@@ -17,6 +17,7 @@ short = st.text(max_size=20)
 ms = st.integers(0, 10_000_000).map(lambda n: n / 1000)  # times travel in milliseconds
 confidence = st.integers(0, 1000).map(lambda n: n / 1000)
 count = st.integers(0, 2**53)
+channels = st.none() | st.integers(0, 7)
 words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(tuple)
 silence = st.none() | st.integers(limits.MIN_SILENCE_MS, limits.MAX_SILENCE_MS)
 length = st.none() | st.integers(limits.MIN_UTTERANCE_MS, limits.MAX_UTTERANCE_MS)
@@ -34,7 +35,9 @@ decoding = st.builds(
     st.none() | st.sampled_from(["low", "medium", "high"]),
 )
 encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
-formats = st.builds(m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8))
+formats = st.builds(
+    m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8), st.booleans()
+)
 client_messages = st.one_of(
     st.builds(m.Start, formats, st.booleans(), st.booleans(), hotwords, patches, decoding),
     st.builds(m.Flush, short),
@@ -47,14 +50,26 @@ server_messages = st.one_of(
     st.builds(m.Ready, short, short, count, count, st.builds(m.Limits, count, count, count)),
     st.builds(m.Ack, count),
     st.builds(m.Configured, count),
-    st.builds(m.Append, count, short),
+    st.builds(m.Append, count, short, channels),
     st.builds(m.Error, short, short, st.booleans(), st.none() | ms),
-    st.builds(m.SpeechStart, ms),
-    st.builds(m.Partial, count, count, short, short, words, ms, ms),
+    st.builds(m.SpeechStart, ms, channels),
+    st.builds(m.Partial, count, count, short, short, words, ms, ms, channels),
     st.builds(m.Final, count, short, words, ms, ms, confidence, reasons),
-    st.builds(m.Final, count, short, words, ms, ms, confidence, reasons, alternatives=alternatives),
+    st.builds(
+        m.Final,
+        count,
+        short,
+        words,
+        ms,
+        ms,
+        confidence,
+        reasons,
+        alternatives=alternatives,
+        channel=channels,
+    ),
     st.builds(m.Flushed, short),
-    st.builds(m.Gap, ms, ms),
+    st.builds(m.Gap, ms, ms, channels),
+    st.builds(m.Keyword, short, ms, ms, confidence, channels),
     st.builds(m.Closed, count, count),
 )
 

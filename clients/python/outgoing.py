@@ -72,6 +72,8 @@ class Outgoing:
         self._sent_bytes = self._sent_messages = 0
         self._taken_bytes = self._taken_messages = 0
         self._final_bytes = 0  # everything before is in a final
+        channels = range(audio.channels) if audio.separate else [None]
+        self._channel_final_bytes: dict[int | None, int] = dict.fromkeys(channels, 0)
         self._session_bytes = self._session_messages = 0  # where the session began
         self._flushes: deque[tuple[int, int]] = deque()  # places behind those not answered
         self._stop_messages: int | None = None  # the place behind it
@@ -135,10 +137,13 @@ class Outgoing:
         self._taken_messages = self._sent_messages
         self._release()
 
-    def final_until(self, session_s: float) -> None:
-        """Everything up to this time of the session is in finals."""
+    def final_until(self, session_s: float, channel: int | None = None) -> None:
+        """Everything up to this time of the session is in finals; None: of all channels."""
         if self.bytes_per_s:
-            self._final_bytes = max(self._final_bytes, self._place(session_s))
+            finals = self._channel_final_bytes
+            for each in finals if channel is None else [channel]:
+                finals[each] = max(finals.get(each, 0), self._place(session_s))
+            self._final_bytes = max(self._final_bytes, min(finals.values()))
             self._release()
 
     def flushed(self) -> None:

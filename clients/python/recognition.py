@@ -168,7 +168,7 @@ class Recognition:
                 outgoing.taken_until(message.received / SAMPLE_RATE)
             case m.Final():
                 self._last_reason = message.reason
-                outgoing.final_until(message.end)
+                outgoing.final_until(message.end, message.channel)
             case m.Flushed():  # nobody else asks for one
                 outgoing.flushed()
             case m.Closed() if self._last_reason == "end":

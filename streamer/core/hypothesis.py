@@ -2,7 +2,8 @@
 
 Owns the vocabulary between the core and everyone who listens; imports nothing but the standard
 library. Must not know: how words are found or how events travel. All times are seconds of audio
-on the stream's clock: samples received, plus what `Gap` events report as lost.
+on the stream's clock: samples received, plus what `Gap` events report as lost. `channel`, from 0,
+is set by whoever has a stream for each channel of its audio.
 """
 
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class SpeechStart:
     """The utterance in progress has its first text; `time` is where that text begins."""
 
     time: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class Partial:
     words: tuple[Word, ...]
     start: float
     end: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Final:
     display: str | None = None
     display_words: tuple[Word, ...] | None = None
     alternatives: tuple[Alternative, ...] | None = None
+    channel: int | None = None
 
     @property
     def shown(self) -> str:
@@ -95,6 +99,7 @@ class Keyword:
     start: float
     end: float
     score: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Gap:
 
     start: float
     duration: float
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,6 +144,10 @@ class Stream:
         state.transcript.configure(state.timeline.clock_received, endpoint, self._options)
         return at
 
+    def check_configure(self) -> None:
+        """Raise ValueError where `configure` would."""
+        self._state.changes.check_room(self._state.timeline.received)
+
     @property
     def options(self) -> DecodingOptions:
         """What holds for the samples to come."""

@@ -140,11 +140,7 @@ class Engine:
         Its outboxes hold `max_events`, or MAX_EVENTS if that is more. `id` ("": a new random one)
         and `name` are for watchers.
         """
-        try:
-            self._slots.check()
-        except CapacityError:
-            self._meter.sessions_refused += 1
-            raise
+        self.check_room()
         model, text = self._model, self.text if text is None else text
         stream = Stream(
             model.context,
@@ -170,6 +166,27 @@ class Engine:
         self._idle.clear()
         self._watchers.tell(session, id, name)
         return session
+
+    def check_room(self, count: int = 1) -> None:
+        """CapacityError unless so many sessions could be opened now.
+
+        ValueError for more than there can ever be.
+        """
+        if count > self._slots.count:
+            raise ValueError(f"expected at most {self._slots.count} sessions, got {count}")
+        try:
+            self._slots.check(count)
+        except CapacityError:
+            self._meter.sessions_refused += 1
+            raise
+
+    def has_room(self, count: int, *, leaving: int) -> bool:
+        """Whether so many sessions could be opened if so many others were over."""
+        try:
+            self._slots.check(count, leaving)
+        except CapacityError:
+            return False
+        return True
 
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""

@@ -104,6 +104,11 @@ class Session:
         self._check_input()
         return self._stream.configure(endpoint, options)
 
+    def check_configure(self) -> None:
+        """Raise what `configure` would."""
+        self._check_input()
+        self._stream.check_configure()
+
     @property
     def options(self) -> DecodingOptions:
         """What holds for the audio that is sent now."""

@@ -1,4 +1,4 @@
-"""Whether one more session can be had, and the slot of the model that it gets.
+"""Whether more sessions can be had, and the slots of the model that they get.
 
 Owns the slots that are free, those whose state is a former session's, and why there are none.
 Must not know: sessions, tasks, models.
@@ -30,14 +30,16 @@ class Slots:
         """Give out none from now on."""
         self._closed = reason
 
-    def check(self) -> None:
-        """CapacityError if there is no slot to be had now."""
-        taken = self.count - len(self._free)
+    def check(self, count: int = 1, leaving: int = 0) -> None:
+        """CapacityError if so many slots are not to be had now, or when so many others are free."""
+        free, taken = len(self._free), self.count - len(self._free)
         if self._closed is not None:
             raise CapacityError(self._closed)
-        if not self._free:
+        if not free + leaving:
             raise CapacityError(f"all {self.count} sessions are taken")
-        if self._load.is_full(taken + 1):
+        if count > free + leaving:
+            raise CapacityError(f"{count} sessions are wanted, {free} of {self.count} are free")
+        if self._load.is_full(taken - leaving + count):
             raise CapacityError(f"the device carries no more than {taken} sessions")
 
     def take(self) -> int:

@@ -23,7 +23,7 @@ MIN_UTTERANCE_MS, MAX_UTTERANCE_MS = 1_000, 600_000
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What the binary frames hold: interleaved channels, mixed down by the server.
+    """What the binary frames hold: interleaved channels, mixed down unless `separate`.
 
     A WAV file, where PCM is announced, and containers say their rate and channels themselves.
     """
@@ -31,12 +31,15 @@ class AudioFormat:
     encoding: Encoding = "pcm_s16le"
     sample_rate: int = 16_000  # Hz
     channels: int = 1
+    separate: bool = False  # each channel is heard by itself
 
     def __post_init__(self) -> None:
         expected = f"one of {', '.join(get_args(Encoding))}"
         check(self.encoding in get_args(Encoding), "encoding", expected, self.encoding)
         check_range("sample_rate", self.sample_rate, MIN_SAMPLE_RATE, MAX_SAMPLE_RATE)
         check_range("channels", self.channels, 1, MAX_CHANNELS)
+        can_part = not (self.separate and self.is_container)
+        check(can_part, "separate", "PCM or G.711", self.encoding)
 
     @property
     def is_container(self) -> bool:

@@ -65,6 +65,7 @@ class Append:
 
     utterance: int
     text: str
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

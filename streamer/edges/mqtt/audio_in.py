@@ -73,6 +73,8 @@ class AudioIn:
         match message:
             case messages.Start(audio=audio) if audio.is_container:
                 self._complain(source, "unsupported", f"{audio.encoding} is not heard over MQTT")
+            case messages.Start(audio=audio) if audio.separate:
+                self._complain(source, "unsupported", "channels are not heard apart over MQTT")
             case messages.Start(audio=audio, text=wishes):
                 self._stop(source)
                 self._opened(source, audio, wishes)

@@ -16,6 +16,7 @@ from streamer import messages
 from streamer.audio import bytes_per_sample
 from streamer.config import DecodingOptions, EndpointRules
 from streamer.container import ContainerDecoder
+from streamer.edges.websocket.channels import Channels
 from streamer.edges.websocket.journal import Journal
 from streamer.engine.errors import SessionError
 from streamer.engine.session import Session
@@ -33,7 +34,7 @@ class Holder(Protocol):
 
 
 class Conversation:
-    """A session with its client's side of things.
+    """A session with its client's side of things; of separate channels, a session for each.
 
     `run` is its life, in a task of its own; connections come and go by `held_by`. When nobody has
     held it for `window_s`, what was taken is finished, for whoever else listens, and it ends. When
@@ -43,7 +44,7 @@ class Conversation:
     def __init__(
         self,
         name: str,
-        session: Session,
+        session: Channels,
         start: messages.Start,
         endpoint: EndpointRules,
         journal: Journal,
@@ -53,10 +54,10 @@ class Conversation:
         self.token = secrets.token_urlsafe(24)
         self.start, self.session, self.journal = start, session, journal
         self.taken_bytes = self.taken_messages = 0  # of what the client has sent
-        self.is_speaking = False  # an utterance is in progress
         self.is_stopped = False  # the client has said that it will send no more
         self.ended = asyncio.Event()
-        self._text = messages.GrowingText()
+        self._speaking: set[int] = set()  # channels with an utterance in progress
+        self._texts = [messages.GrowingText() for _ in session.sessions]
         self._endpoint = endpoint  # in force, as the client has patched them
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
         if start.audio.is_container:
@@ -75,7 +76,9 @@ class Conversation:
         """Write down what the session says, until nobody will ask for it again."""
         try:
             async with self.session, asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._record(), name=f"record {self.id}")
+                for channel, session in enumerate(self.session.sessions):
+                    recording = self._record(channel, session)
+                    tasks.create_task(recording, name=f"record {self.id}.{channel}")
                 await self._left()
                 if self._has_gone or not self.is_kept:
                     self.session.abort()
@@ -128,27 +131,36 @@ class Conversation:
                 if not self.is_held:
                     return
 
-    async def _record(self) -> None:
+    async def _record(self, channel: int, session: Session) -> None:
         """First write down, then let others see: who resumes must find what was sent before."""
         try:
-            async for event in self.session:
+            async for said in session:
+                event = self.session.labelled(channel, said)
+                if event is None:
+                    continue
                 if self.start.append_only:
-                    self._commit_added(event)
+                    self._commit_added(channel, event)
                 if not (self.start.append_only and isinstance(event, messages.Partial)):
                     self.journal.commit(event)
                 if isinstance(event, messages.SpeechStart):
-                    self.is_speaking = True
+                    self._speaking.add(channel)
                 elif isinstance(event, messages.Final):
-                    self.is_speaking = False
+                    self._speaking.discard(channel)
         except SessionError as failure:
             self.journal.fail(failure)
+            self.session.abort()  # one channel alone is of no use
 
-    def _commit_added(self, event: messages.Event) -> None:
+    def _commit_added(self, channel: int, event: messages.Event) -> None:
         """What the event adds to the append-only text, which is never lost, unlike partials."""
         if isinstance(event, messages.Partial | messages.Final):
-            added = self._text.added(event)
+            added = self._texts[channel].added(event)
             if added:
-                self.journal.commit(messages.Append(event.utterance, added))
+                self.journal.commit(messages.Append(event.utterance, added, event.channel))
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether an utterance is in progress."""
+        return bool(self._speaking)
 
     # --- what the client sends --------------------------------------------------------------------
 

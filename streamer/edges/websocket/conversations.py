@@ -4,14 +4,15 @@ Owns their tasks, the limits of those without a connection, and what `ready` say
 sockets, audio.
 
 Limits, and what happens at them: of more than `max_detached` conversations without a connection the
-one left longest is finished and forgotten; when all sessions of the engine are taken, so is one
-that was left YIELDS_AFTER_S ago, and a new client gets its session.
+one left longest is finished and forgotten; when a new client finds too few sessions free, so are
+those that were left YIELDS_AFTER_S ago, as many as it takes, and it gets theirs. Of separate
+channels each has a session, and a client that cannot have all gets none.
 """
 
 import asyncio
 import hmac
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from typing import Self
 from streamer import messages
 from streamer.audio import SAMPLE_RATE
 from streamer.config import EndpointRules, Phrase, ServerConfig
+from streamer.edges.websocket.channels import Channels
 from streamer.edges.websocket.conversation import Conversation, Holder, patched
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
@@ -72,7 +74,8 @@ class Conversations:
     @property
     def ids(self) -> frozenset[str]:
         """Of the sessions that are not over."""
-        return frozenset(self._all)
+        everyone = self._all.values()
+        return frozenset(i for each in everyone for i in _session_ids(each.id, each.start.audio))
 
     @property
     def writes(self) -> bool:
@@ -89,18 +92,12 @@ class Conversations:
         window_s = config.resume_window_s if start.resume else 0.0
         # A whole burst may be flushes, and each is answered by a final and its id.
         burst = 2 * config.max_messages_per_s
-        journal = Journal(max(config.max_unconfirmed_events, burst), keeps=window_s > 0)
-        rules, wish = patched(self._endpoint, start.endpoint), start.text
-        opened = partial(
-            self._engine.open_session,
-            rules,
-            max_events=burst,
-            id=name,
-            text=self._engine.text.wished(wish.written, wish.mask_profanity, wish.redact_numbers),
-            keywords=_phrases(start.keywords),
-        )
-        session = await self._session(opened)
-        conversation = Conversation(name, session, start, rules, journal, window_s)
+        ids, rules = _session_ids(name, start.audio), patched(self._endpoint, start.endpoint)
+        await self._make_room(len(ids))
+        channels = Channels(self._opened(ids, start, rules, burst), separate=start.audio.separate)
+        events = len(ids) * max(config.max_unconfirmed_events, burst)
+        journal = Journal(events, keeps=window_s > 0)
+        conversation = Conversation(name, channels, start, rules, journal, window_s)
         self._all[name] = conversation
         self._detached[conversation] = asyncio.get_running_loop().time()
         self._tasks.create_task(self._run(conversation), name=f"conversation {name}")
@@ -150,28 +147,41 @@ class Conversations:
             del self._all[conversation.id]
             self._detached.pop(conversation, None)
 
-    async def _session(self, opened: Callable[[], Session]) -> Session:
+    def _opened(
+        self, ids: Sequence[str], start: messages.Start, rules: EndpointRules, burst: int
+    ) -> list[Session]:
+        """A session for each id: all, or none and a PeerError."""
+        engine, wish = self._engine, start.text
+        opened = partial(
+            engine.open_session,
+            rules,
+            max_events=burst,
+            text=engine.text.wished(wish.written, wish.mask_profanity, wish.redact_numbers),
+            keywords=_phrases(start.keywords),
+        )
         try:
-            return opened()
-        except CapacityError as full:
-            if not await self._has_freed_one():
-                raise PeerError("capacity", str(full), full.retry_after_s) from full
-        except ValueError as error:
-            raise PeerError("bad_request", f"start: {error}") from error
-        try:
-            return opened()
+            engine.check_room(len(ids))
+            return [opened(id=each) for each in ids]  # the second fails where the first has
         except CapacityError as full:
             raise PeerError("capacity", str(full), full.retry_after_s) from full
+        except ValueError as error:
+            raise PeerError("bad_request", f"start: {error}") from error
 
-    async def _has_freed_one(self) -> bool:
-        """Whether a session was freed that was left long enough ago."""
-        latest = asyncio.get_running_loop().time() - YIELDS_AFTER_S
+    async def _make_room(self, count: int) -> None:
+        """End as many as it takes of those that were left long enough ago; none if in vain."""
+        latest, leaving, yielding = asyncio.get_running_loop().time() - YIELDS_AFTER_S, 0, []
         for conversation, since in self._detached.items():
-            if since <= latest and not conversation.session.is_over:
-                conversation.give_up()
-                await conversation.ended.wait()
-                return True
-        return False
+            if self._engine.has_room(count, leaving=leaving):
+                break
+            if since <= latest and conversation.session.open_sessions:
+                leaving += conversation.session.open_sessions
+                yielding.append(conversation)
+        if not self._engine.has_room(count, leaving=leaving):
+            return
+        for conversation in yielding:
+            conversation.give_up()
+        for conversation in yielding:
+            await conversation.ended.wait()
 
 
 def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Ready:
@@ -184,6 +194,11 @@ def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Re
         latency_ms=model.latency_ms,
         limits=messages.Limits(*limits),
     )
+
+
+def _session_ids(name: str, audio: messages.AudioFormat) -> list[str]:
+    """The ids of a conversation's sessions: its own, or one for each separate channel."""
+    return [f"{name}.{each}" for each in range(audio.channels)] if audio.separate else [name]
 
 
 def _phrases(wishes: Sequence[messages.KeywordWish] | None) -> tuple[Phrase, ...] | None:

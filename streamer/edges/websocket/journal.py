@@ -7,9 +7,19 @@ audio.
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
 from streamer.engine.errors import SessionError
 from streamer.messages import Append, Closed, Configured, Event, Final, Partial
+
+
+@dataclass(slots=True)
+class _Newest:
+    """A partial that no newer one has replaced."""
+
+    partial: Partial
+    after: int  # the number of the event before it
+    is_read: bool = False
 
 
 class ForgottenError(Exception):
@@ -20,8 +30,8 @@ class Journal:
     """Events in order, for one reader at a time; `commit` never waits.
 
     Every event but a partial has a number, from 1. A partial is not promised: only the newest of
-    the utterance in progress is here. What the client has confirmed is forgotten; `keeps` is False
-    for a client that cannot come back, and then what was read is forgotten.
+    each channel's utterance in progress is here. What the client has confirmed is forgotten;
+    `keeps` is False for a client that cannot come back, and then what was read is forgotten.
 
     At the limit of `max_events`: the oldest that was read is forgotten, and a client that does not
     have it cannot resume; if it was not read, the journal fails with SessionError("too_slow").
@@ -32,9 +42,7 @@ class Journal:
         self._events: deque[Event | Configured | Append] = deque()
         self._forgotten = 0  # the number of the last event before `_events`
         self._read = 0  # the number of the last event that was given to the reader
-        self._partial: Partial | None = None  # of the utterance in progress
-        self._partial_after = 0  # the number of the event before it
-        self._is_partial_read = False
+        self._partials: dict[int | None, _Newest] = {}  # by channel, of utterances in progress
         self._error: SessionError | None = None
         self._changed = asyncio.Event()
 
@@ -48,11 +56,13 @@ class Journal:
         if self._error is not None:
             return
         if isinstance(event, Partial):
-            self._partial, self._partial_after = event, self.last
-            self._is_partial_read = False
+            self._partials.pop(event.channel, None)  # the one that waits longest goes first
+            self._partials[event.channel] = _Newest(event, self.last)
         else:
-            if isinstance(event, Final | Closed):
-                self._partial = None
+            if isinstance(event, Final):
+                self._partials.pop(event.channel, None)
+            elif isinstance(event, Closed):
+                self._partials.clear()
             if len(self._events) == self._max_events and not self._has_made_room():
                 return
             self._events.append(event)
@@ -75,7 +85,8 @@ class Journal:
         if not self._forgotten <= number <= self.last:
             raise ForgottenError(f"{self._forgotten} to {self.last} can be resumed, not {number}")
         self._read = number
-        self._is_partial_read = False
+        for newest in self._partials.values():
+            newest.is_read = False
         self._changed.set()
 
     async def next(self) -> tuple[int | None, Event | Configured | Append]:
@@ -84,11 +95,10 @@ class Journal:
         A second reader may begin when the first was cancelled, after a `rewind`.
         """
         while True:
-            partial = self._partial
-            is_due = self._partial_after <= self._read and not self._is_partial_read
-            if partial is not None and is_due:
-                self._is_partial_read = True
-                return None, partial
+            for newest in self._partials.values():
+                if newest.after <= self._read and not newest.is_read:
+                    newest.is_read = True
+                    return None, newest.partial
             if self._read < self.last:
                 event = self._events[self._read - self._forgotten]
                 self._read += 1

@@ -1,0 +1,105 @@
+"""The engine's sessions of one client, a session for each channel that is heard by itself, as one.
+
+Owns what is done to all of them together, and the labels of their events. Must not know: sockets,
+how audio is decoded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+
+from streamer.audio import Samples
+from streamer.config import DecodingOptions, EndpointRules
+from streamer.engine.session import Session
+from streamer.messages import Closed, Event, Flushed
+
+
+class Channels:
+    """Used as a session is. Of channels that are not `separate` there is one, without a label.
+
+    All sessions have the same samples, but while `send` runs. What they answer to `flush` and
+    `finish` is answered once, by the last of them.
+    """
+
+    def __init__(self, sessions: Sequence[Session], *, separate: bool) -> None:
+        assert separate or len(sessions) == 1, len(sessions)
+        self.sessions, self._separate = tuple(sessions), separate
+        self._answers = [0] * len(self.sessions)  # flushes answered by each
+        self._closed: list[Closed] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.abort()
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    async def send(self, samples: Samples) -> None:
+        """Take (S,) samples, or (S, C) of separate channels; waits for room in each session."""
+        for session, column in zip(self.sessions, self._columns(samples), strict=True):
+            await session.send(column)
+
+    async def flush(self, name: str) -> None:
+        """Finalise what was sent so far."""
+        for session in self.sessions:
+            await session.flush(name)
+
+    async def finish(self) -> None:
+        """No more input will come."""
+        for session in self.sessions:
+            await session.finish()
+
+    def configure(self, endpoint: EndpointRules, options: DecodingOptions) -> int:
+        """Other settings from here on, for all or, where one raises ValueError, for none."""
+        for session in self.sessions:
+            session.check_configure()
+        (sample, *_) = [each.configure(endpoint, options) for each in self.sessions]
+        return sample
+
+    def abort(self) -> None:
+        """Leave at once; no effect on what is over."""
+        for session in self.sessions:
+            session.abort()
+
+    def _columns(self, samples: Samples) -> list[Samples]:
+        if not self._separate:
+            return [samples]
+        return [np.ascontiguousarray(samples[:, each]) for each in range(samples.shape[1])]
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def labelled(self, channel: int, event: Event) -> Event | None:
+        """The event of a channel as the client gets it; None: another channel will answer too."""
+        if isinstance(event, Flushed):
+            self._answers[channel] += 1
+            # Flushes are answered in order: whoever comes last to this one completes it.
+            others = (n for at, n in enumerate(self._answers) if at != channel)
+            return event if all(n >= self._answers[channel] for n in others) else None
+        if isinstance(event, Closed):
+            self._closed.append(event)
+            if len(self._closed) < len(self.sessions):
+                return None
+            return Closed(event.received, sum(each.utterances for each in self._closed))
+        return replace(event, channel=channel) if self._separate else event
+
+    @property
+    def received_samples(self) -> int:
+        """Samples that all channels have."""
+        return min(session.received_samples for session in self.sessions)
+
+    @property
+    def options(self) -> DecodingOptions:
+        """What holds for the audio that is sent now."""
+        return self.sessions[0].options
+
+    def unsupported(self, options: DecodingOptions) -> list[str]:
+        """The names of the options that would be ignored."""
+        return self.sessions[0].unsupported(options)
+
+    @property
+    def open_sessions(self) -> int:
+        """How many are not over."""
+        return sum(not session.is_over for session in self.sessions)
