@@ -125,12 +125,8 @@ class Broker:
         for listener in self.listeners:
             for topic in listener.topics:
                 await client.listen(topic)
-        for topic, announcement in self._announced.items():
-            await client.publish(topic, announcement, qos=1, retain=True)
-        await client.publish(self._status_topic, _status("online"), qos=1, retain=True)
-        logger.info("mqtt: connected to %r", self._address)
-        self._is_up, self._is_outage_reported = not self._is_leaving, False
         try:
+            await self._announce(client)
             async with asyncio.TaskGroup() as tasks:
                 receiving = tasks.create_task(self._receive(client), name="mqtt receive")
                 await self._send(client)
@@ -142,6 +138,13 @@ class Broker:
             self._idle.set()
             if self._is_leaving:
                 await self._say_goodbye(client)
+
+    async def _announce(self, client: Client) -> None:
+        for topic, announcement in self._announced.items():
+            await client.publish(topic, announcement, qos=1, retain=True)
+        await client.publish(self._status_topic, _status("online"), qos=1, retain=True)
+        logger.info("mqtt: connected to %r", self._address)
+        self._is_up, self._is_outage_reported = not self._is_leaving, False
 
     async def _say_goodbye(self, client: Client) -> None:
         last = {self._status_topic: _status("offline")}

@@ -80,8 +80,9 @@ def test_a_full_context_checkpoint_learns_to_stream(
     rates = [float(row["dev_wer"]) for row in metrics(live) if row["dev_wer"]]
     assert len(rates) == 5
     assert out.splitlines()[-1] == f"finished: {live}, streamed WER {min(rates):.1%}"
-    assert streamed_wer(tmp_path / "whole", manifest) > 0.5
-    assert streamed_wer(live, manifest) < 0.3
+    before = streamed_wer(tmp_path / "whole", manifest)
+    assert before > 0.5
+    assert streamed_wer(live, manifest) < 0.6 * before  # processors round differently: by how far
     assert_loads_everywhere(live)
 
 
