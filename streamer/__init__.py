@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         SpeechStart,
         Word,
     )
+    from streamer.core.options import DecodingOptions, Hotword
     from streamer.edges.audio_file import AudioFile, AudioFileError, stream
     from streamer.edges.microphone import Microphone, MicrophoneError
     from streamer.engine.engine import Engine
@@ -65,6 +66,7 @@ _HOMES = {
         "SpeechStart",
         "Word",
     ),
+    "streamer.core.options": ("DecodingOptions", "Hotword"),
     "streamer.edges.audio_file": ("AudioFile", "AudioFileError", "stream"),
     "streamer.edges.microphone": ("Microphone", "MicrophoneError"),
     "streamer.engine.engine": ("Engine",),
@@ -76,10 +78,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 # fmt: off
 __all__ = [
     "AudioFile", "AudioFileError", "CapacityError", "Closed", "Config", "ConfigError",
-    "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed", "Gap", "Keyword",
-    "KeywordConfig", "Microphone", "MicrophoneError", "ModelConfig", "Partial", "Session",
-    "SessionError", "SpeechStart", "TextConfig", "Word", "listen", "open_engine", "recognize",
-    "stream", "transcribe",
+    "DecodingOptions", "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed",
+    "Gap", "Hotword", "Keyword", "KeywordConfig", "Microphone", "MicrophoneError", "ModelConfig",
+    "Partial", "Session", "SessionError", "SpeechStart", "TextConfig", "Word", "listen",
+    "open_engine", "recognize", "stream", "transcribe",
 ]
 # fmt: on
 

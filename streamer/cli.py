@@ -94,9 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     listen = command("listen", _listen, "live captions of a microphone", *heard)
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
     _add_caption_files(listen)
-    listen.add_argument(
-        "--youtube", type=Path, metavar="FILE", help="file with the captions address of a stream"
-    )
+    address = "file with the captions address of a stream"
+    listen.add_argument("--youtube", type=Path, metavar="FILE", help=address)
     sections = (*heard, "engine", "server", "mqtt", "wyoming", "captions", "log")
     command("serve", _serve, "serve websockets, MQTT and Wyoming", *sections)
     evaluation.add_command(command)
