@@ -168,12 +168,7 @@ class Engine:
         return session
 
     def check_room(self, count: int = 1) -> None:
-        """CapacityError unless so many sessions could be opened now.
-
-        ValueError for more than there can ever be.
-        """
-        if count > self._slots.count:
-            raise ValueError(f"expected at most {self._slots.count} sessions, got {count}")
+        """CapacityError unless so many could be opened now, ValueError for more than ever can."""
         try:
             self._slots.check(count)
         except CapacityError:
@@ -182,11 +177,7 @@ class Engine:
 
     def has_room(self, count: int, *, leaving: int) -> bool:
         """Whether so many sessions could be opened if so many others were over."""
-        try:
-            self._slots.check(count, leaving)
-        except CapacityError:
-            return False
-        return True
+        return self._slots.has(count, leaving)
 
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""
@@ -201,9 +192,7 @@ class Engine:
 
     def _give_back(self, session: Session) -> None:
         self._sessions.remove(session)
-        self._meter.received_samples += session.received_samples
-        self._meter.decoded_samples += session.decoded_samples
-        self._meter.lost_samples += session.lost_samples
+        self._meter.heard(session.received_samples, session.decoded_samples, session.lost_samples)
         self._slots.give_back(session.slot)
         if not self._sessions:
             self._idle.set()
@@ -289,12 +278,12 @@ class Engine:
             if session.is_over:  # left while the step ran
                 self._give_back(session)
             elif isinstance(result, Exception):
-                _fail(session, result)
+                session.break_down(result)
             else:
                 try:
                     session.accept(result)
                 except Exception as error:  # a fault of one session must not stop the others
-                    _fail(session, error)
+                    session.break_down(error)
 
     def _stop(self) -> None:
         """The loop has ended, whatever the reason: nobody may wait for it any longer.
@@ -308,10 +297,3 @@ class Engine:
                 self._give_back(session)
             else:
                 session.fail(SessionError("engine", "the engine has stopped"))
-
-
-def _fail(session: Session, cause: Exception) -> None:
-    _log.error("a session failed in slot %d", session.slot, exc_info=cause)
-    error = SessionError("engine", "the recognizer failed on this session")
-    error.__cause__ = cause
-    session.fail(error)

@@ -34,6 +34,12 @@ class Meter:
         self.step_s, self.batch = Histogram(STEP_S), Histogram(BATCH)
         self.step_since: float | None = None  # loop time at which the step in flight began
 
+    def heard(self, received_samples: int, decoded_samples: int, lost_samples: int) -> None:
+        """A session is over, of so many samples."""
+        self.received_samples += received_samples
+        self.decoded_samples += decoded_samples
+        self.lost_samples += lost_samples
+
     def step_begins(self, now: float) -> None:
         """A batch goes to the device."""
         self.step_since = now

@@ -5,6 +5,7 @@ device, the outside world.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from itertools import repeat
@@ -19,6 +20,8 @@ from streamer.core.options import DecodingOptions
 from streamer.core.stream import Stream
 from streamer.engine.errors import SessionError
 from streamer.engine.outbox import Outbox
+
+_log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -182,6 +185,13 @@ class Session:
             for outbox in self._outboxes:
                 outbox.fail(error)
             self._leave(error)
+
+    def break_down(self, cause: Exception) -> None:
+        """End because the recogniser failed on this session, which goes to the log."""
+        _log.error("a session failed in slot %d", self.slot, exc_info=cause)
+        error = SessionError("engine", "the recognizer failed on this session")
+        error.__cause__ = cause
+        self.fail(error)
 
     def _check_input(self) -> None:
         if self._over is not None:

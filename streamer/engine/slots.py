@@ -31,7 +31,12 @@ class Slots:
         self._closed = reason
 
     def check(self, count: int = 1, leaving: int = 0) -> None:
-        """CapacityError if so many slots are not to be had now, or when so many others are free."""
+        """CapacityError if so many slots are not to be had now, or when so many others are free.
+
+        ValueError for more than there can ever be.
+        """
+        if count > self.count:
+            raise ValueError(f"expected at most {self.count} sessions, got {count}")
         free, taken = len(self._free), self.count - len(self._free)
         if self._closed is not None:
             raise CapacityError(self._closed)
@@ -41,6 +46,14 @@ class Slots:
             raise CapacityError(f"{count} sessions are wanted, {free} of {self.count} are free")
         if self._load.is_full(taken - leaving + count):
             raise CapacityError(f"the device carries no more than {taken} sessions")
+
+    def has(self, count: int, leaving: int) -> bool:
+        """Whether `check` would let so many in."""
+        try:
+            self.check(count, leaving)
+        except CapacityError:
+            return False
+        return True
 
     def take(self) -> int:
         """A slot, to be reset before its first step; there must be one, see `check`."""
