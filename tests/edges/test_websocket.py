@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -246,6 +247,15 @@ async def test_text_that_is_no_json_in_mid_stream_ends_it() -> None:
     async with service() as running:
         heard, code = await said_to(running.url, START, LAMP, "{")
         assert (errors(heard), code) == ([("bad_request", True)], 4400)
+
+
+@in_loop
+async def test_the_limit_of_a_text_counts_bytes() -> None:
+    start = json.dumps({"type": "start", "note": "ü" * 200}, ensure_ascii=False)
+    assert len(start) < 256 < len(start.encode())
+    async with service(ServerConfig(port=0, max_text_bytes=256)) as running:
+        heard, code = await said_to(running.url, start)
+    assert (errors(heard), code) == ([("bad_request", True)], 4400)
 
 
 @in_loop

@@ -44,7 +44,7 @@ class Intake:
 
     async def decoded(self, text: str) -> messages.ClientMessage | None:
         """The message in a text; None, and an answer, for a mistake that is not fatal."""
-        if len(text) > self._config.max_text_bytes:
+        if len(text.encode()) > self._config.max_text_bytes:
             limit = self._config.max_text_bytes
             raise PeerError("bad_request", f"expected a text of at most {limit} bytes")
         try:
