@@ -51,7 +51,7 @@ class Slots:
         """Whether `check` would let so many in."""
         try:
             self.check(count, leaving)
-        except CapacityError:
+        except (CapacityError, ValueError):
             return False
         return True
 
