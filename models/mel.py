@@ -17,6 +17,7 @@ SAMPLE_RATE = 16_000
 MEL_HOP_SAMPLES = 160  # 10 ms
 MEL_WINDOW_SAMPLES = 400  # 25 ms
 FFT_SAMPLES = 512
+LOWEST_HZ = 20.0  # where the first triangle begins; the last one ends at half the sample rate
 PREEMPHASIS = 0.97
 MEL_FLOOR = 1.192092955078125e-07  # Kaldi's float32 epsilon
 
@@ -37,19 +38,30 @@ def povey_window() -> NDArray[np.float64]:
     return np.asarray(np.hanning(MEL_WINDOW_SAMPLES) ** 0.85)
 
 
+def hertz_to_mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kaldi's mel scale."""
+    return np.asarray(1127.0 * np.log1p(hertz / 700.0))
+
+
+def mel_to_hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of ``hertz_to_mel``."""
+    return np.asarray(700.0 * np.expm1(mel / 1127.0))
+
+
+def mel_edges(num_mel_bins: int) -> NDArray[np.float64]:
+    """Where the triangles begin, peak and end, in mels, evenly spaced, shape (C + 2,), float64."""
+    lowest, highest = hertz_to_mel(np.array([LOWEST_HZ, SAMPLE_RATE / 2]))
+    return np.asarray(np.linspace(lowest, highest, num_mel_bins + 2))
+
+
 def mel_filters(num_mel_bins: int) -> NDArray[np.float64]:
     """Triangles between 20 Hz and 8 kHz on Kaldi's mel scale, shape (257, C), float64.
 
     Must match ``transformers.audio_utils.mel_filter_bank`` with ``mel_scale="kaldi"`` and
     ``triangularize_in_mel_space=True``.
     """
-
-    def mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(1127.0 * np.log1p(hertz / 700.0))
-
-    lowest, highest = mel(np.array([20.0, SAMPLE_RATE / 2]))
-    edges = np.linspace(lowest, highest, num_mel_bins + 2)
-    bins = mel(np.arange(FFT_SAMPLES // 2 + 1) * (SAMPLE_RATE / FFT_SAMPLES))[:, None]
+    edges = mel_edges(num_mel_bins)
+    bins = hertz_to_mel(np.arange(FFT_SAMPLES // 2 + 1) * (SAMPLE_RATE / FFT_SAMPLES))[:, None]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))

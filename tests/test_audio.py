@@ -52,14 +52,17 @@ def test_what_16_khz_cannot_hold_is_removed() -> None:
     assert np.abs(out[1_000:-1_000]).max() < 1e-3
 
 
-@settings(max_examples=60)
-@given(
+cut_audio = given(
     encodings,
     st.sampled_from([8_000, 16_000, 44_100]),
     st.integers(1, 3),
     st.binary(max_size=6_000),
     st.lists(st.integers(0, 99), max_size=60),
 )
+
+
+@settings(max_examples=60)
+@cut_audio
 def test_any_cut_of_the_bytes_decodes_to_the_same_samples(
     encoding: str, rate: int, channels: int, data: bytes, cuts: list[int]
 ) -> None:
@@ -95,13 +98,7 @@ def test_channels_are_averaged() -> None:
 
 
 @settings(max_examples=60)
-@given(
-    encodings,
-    st.sampled_from([8_000, 16_000, 44_100]),
-    st.integers(1, 3),
-    st.binary(max_size=6_000),
-    st.lists(st.integers(0, 99), max_size=60),
-)
+@cut_audio
 def test_separate_channels_are_what_each_gives_alone(
     encoding: str, rate: int, channels: int, data: bytes, cuts: list[int]
 ) -> None:

@@ -12,17 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.mel import hertz_to_mel, mel_edges, mel_to_hertz
 from models.training.data import SAMPLE_RATE, read_audio
 
 ROOM_SAMPLES = int(0.7 * SAMPLE_RATE)
 MAX_LEAD_SAMPLES = int(0.4 * SAMPLE_RATE)
 LONG_LEAD_SHARE = 0.1  # of the batches begin with up to four times as much
 EQUALISER_BANDS = 8
-LOWEST_HZ = 20.0  # of the features' filters
 WARP_KNEE_HZ = 4800.0
 
 
@@ -190,25 +191,13 @@ def warped_bins(bins: int, stretch_B: Tensor) -> Tensor:
     Frequencies are multiplied by ``stretch_B`` up to WARP_KNEE_HZ, or to where that ends up there;
     above, what is left runs linearly to half the sample rate.
     """
-    low, high = hertz_to_mel(torch.tensor([LOWEST_HZ, SAMPLE_RATE / 2]))
-    step = (high - low) / (bins + 1)
-    hertz = mel_to_hertz(low + step * torch.arange(1, bins + 1))
-    knee = WARP_KNEE_HZ / stretch_B.clamp(min=1.0)[:, None]
-    stretch, top = stretch_B[:, None], SAMPLE_RATE / 2
+    edges = mel_edges(bins)
+    hertz, stretch = mel_to_hertz(edges[1:-1]), stretch_B.double().numpy()[:, None]
+    knee, top = WARP_KNEE_HZ / stretch.clip(min=1.0), SAMPLE_RATE / 2
     above = stretch * knee + (hertz - knee) * (top - stretch * knee) / (top - knee)
-    warped = hertz_to_mel(torch.where(hertz < knee, hertz * stretch, above))
-    place: Tensor = ((warped - low) / step - 1.0).clamp(0.0, bins - 1.0)
-    return place
-
-
-def hertz_to_mel(hertz: Tensor) -> Tensor:
-    """Kaldi's scale."""
-    return 1127.0 * torch.log1p(hertz / 700.0)
-
-
-def mel_to_hertz(mel: Tensor) -> Tensor:
-    """Its inverse."""
-    return 700.0 * torch.expm1(mel / 1127.0)
+    warped = hertz_to_mel(np.where(hertz < knee, hertz * stretch, above))
+    place = (warped - edges[0]) / (edges[1] - edges[0]) - 1.0
+    return torch.from_numpy(place.clip(0.0, bins - 1.0)).float()
 
 
 def mu_law(x: Tensor) -> Tensor:

@@ -41,25 +41,19 @@ LENGTHS_S = (1.5, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A word that the model hears in a clip, first to last letter, in samples of the clip."""
+class Word:
+    """What is said from sample ``start`` to ``end`` of a clip or a shard."""
 
     text: str
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One word of a speaker, samples ``start`` to ``end`` of its shard."""
+def hear(acoustic: AcousticModel, shard: Shard) -> Iterator[tuple[Clip, list[Word]]]:
+    """Every clip of ``shard`` and the words that greedy decoding with full context finds in it.
 
-    text: str
-    start: int
-    end: int
-
-
-def hear(acoustic: AcousticModel, shard: Shard) -> Iterator[tuple[Clip, list[Heard]]]:
-    """Every clip of ``shard`` and the words that greedy decoding with full context finds in it."""
+    A word's time runs from its first letter to its last, in samples of the clip.
+    """
     lengths = [clip.samples for clip in shard.clips]
     for group in group_by_length(lengths, BATCH_S * SAMPLE_RATE, random.Random(0)):
         clips = [shard.clips[index] for index in group]
@@ -72,7 +66,7 @@ def hear(acoustic: AcousticModel, shard: Shard) -> Iterator[tuple[Clip, list[Hea
             yield clip, words_of(row[:count], acoustic)
 
 
-def words_of(ids: Sequence[int], acoustic: AcousticModel) -> list[Heard]:
+def words_of(ids: Sequence[int], acoustic: AcousticModel) -> list[Word]:
     """Words of one label a frame, with the times of their first and last letters."""
     vocabulary, hop = acoustic.vocabulary, acoustic.hop_samples
     letters = [(index, label) for index, label in enumerate(ids) if label not in vocabulary.silent]
@@ -85,18 +79,21 @@ def words_of(ids: Sequence[int], acoustic: AcousticModel) -> list[Heard]:
                 for place, (frame, label) in enumerate(spelled)
                 if place == 0 or spelled[place - 1] != (frame - 1, label)
             )
-            found.append(Heard(text, spelled[0][0] * hop, (spelled[-1][0] + 1) * hop))
+            found.append(Word(text, spelled[0][0] * hop, (spelled[-1][0] + 1) * hop))
     return found
 
 
-def pieces(audio: NDArray[np.int16], clip: Clip, heard: Sequence[Heard]) -> list[list[Piece]]:
-    """Runs of words that were heard as they are written, cut at the quietest place between."""
+def pieces(audio: NDArray[np.int16], clip: Clip, heard: Sequence[Word]) -> list[list[Word]]:
+    """Runs of words that were heard as they are written, cut at the quietest place between.
+
+    Their times are samples of the shard.
+    """
     matches = SequenceMatcher(None, clip.text.split(), [word.text for word in heard], False)
     cuts = [0, *(quietest(audio, a.end, b.start) for a, b in pairwise(heard))]
     cuts.append(len(audio))
     return [
         [
-            Piece(heard[index].text, clip.start + cuts[index], clip.start + cuts[index + 1])
+            Word(heard[index].text, clip.start + cuts[index], clip.start + cuts[index + 1])
             for index in range(block.b, block.b + block.size)
         ]
         for block in matches.get_matching_blocks()
@@ -117,7 +114,7 @@ def quietest(audio: NDArray[np.int16], low: int, high: int) -> int:
 
 
 def splice(
-    shard: Shard, runs: Sequence[list[Piece]], seconds: float, rng: random.Random
+    shard: Shard, runs: Sequence[list[Word]], seconds: float, rng: random.Random
 ) -> tuple[NDArray[np.int16], str]:
     """Pieces of ``runs``, up to MOST_WORDS in a row, until there are ``seconds`` of them."""
     joined, words = np.zeros(0, dtype=np.float32), []
@@ -149,12 +146,12 @@ def make(source: Path, model: str, hours: float, seed: int, out: Path) -> Shard:
     if not Shard.exists(source):
         raise TrainingError(f"there is no shard {source}")
     shard, acoustic = Shard.load(source), checkpoint.load(model)
-    found: dict[str, list[list[Piece]]] = defaultdict(list)
+    found: dict[str, list[list[Word]]] = defaultdict(list)
     for clip, heard in hear(acoustic, shard):
         found[clip.voice] += pieces(shard.samples(clip), clip, heard)
     for runs in found.values():  # batches came in another order than clips
         runs.sort(key=lambda run: run[0].start)
-    speakers: dict[str, list[list[Piece]]] = defaultdict(list)
+    speakers: dict[str, list[list[Word]]] = defaultdict(list)
     for voice, runs in found.items():
         speakers[voice if sum(map(len, runs)) >= FEWEST_WORDS else OTHERS] += runs
     voices = [voice for voice, runs in speakers.items() if runs]

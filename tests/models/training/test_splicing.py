@@ -14,7 +14,7 @@ from models.training import splicing
 from models.training.data import SAMPLE_RATE, Clip, Shard
 from models.training.network import VOCABULARY
 from models.training.recipe import TrainingError
-from models.training.splicing import MOST_WORDS, Heard, join, make, pieces, quietest, words_of
+from models.training.splicing import MOST_WORDS, Word, join, make, pieces, quietest, words_of
 
 HOP = 640
 ACOUSTIC = SimpleNamespace(vocabulary=VOCABULARY, hop_samples=HOP)
@@ -31,8 +31,8 @@ def frames(text: str) -> list[int]:
 
 def test_words_are_read_off_the_frames_with_their_times() -> None:
     assert words_of(frames("__hhe_l_ll|o_o|"), ACOUSTIC) == [
-        Heard("hell", 2 * HOP, 10 * HOP),
-        Heard("oo", 11 * HOP, 14 * HOP),
+        Word("hell", 2 * HOP, 10 * HOP),
+        Word("oo", 11 * HOP, 14 * HOP),
     ]
     assert words_of(frames("____"), ACOUSTIC) == []
 
@@ -47,7 +47,7 @@ def test_a_cut_is_at_the_quietest_place() -> None:
 def test_only_words_heard_as_they_are_written_become_pieces() -> None:
     clip = Clip("a", 1_000, 10_000, "ann", "the red dog sat down")
     heard = [
-        Heard(text, start, start + 1_000)
+        Word(text, start, start + 1_000)
         for text, start in (("the", 500), ("rat", 2_000), ("dog", 4_000), ("sat", 6_000))
     ]
     audio = np.random.default_rng(0).integers(-900, 900, 10_000).astype(np.int16)
