@@ -4,12 +4,13 @@ Owns what a stream remembers between two chunks of frames. Must not know: sample
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streamer.core import beam, ctc
 from streamer.core.alignment import LogProbs
-from streamer.core.beam import BeamRules, BeamState, Search
+from streamer.core.beam import BeamRules, BeamState, Group, Search
 from streamer.core.context import Grid
 from streamer.core.ctc import CtcState, Token
 from streamer.core.endpoint import EndpointRules
@@ -84,27 +85,37 @@ class Decoded:
 
     `settled` tokens are final from now on. `open_tokens` are those behind them as they look now,
     `upcoming` as they look with the lookahead frames folded in. `spotted`: keywords, if any are
-    listened for.
+    listened for. `ending`: what the end of the audio here would settle, where the chunk asks.
     """
 
-    settled: list[Token]
-    open_tokens: list[Token]
-    upcoming: list[Token]
+    settled: list[Token] = field(default_factory=list)
+    open_tokens: list[Token] = field(default_factory=list)
+    upcoming: list[Token] = field(default_factory=list)
     spotted: Sequence[Spotted] = ()
     choices: list[Choice] = field(default_factory=list)  # among what is settled, in order
+    ending: "Decoded | None" = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """The frames of a chunk and those behind it, and all else that a decoder must know of them.
+
+    `changes` are due within the chunk, in order, and count its frames. `begins`: the audio before
+    it has ended, its first frame is frame 0. `may_end`: perhaps the audio ends behind it.
+    """
+
+    frames: Frames
+    lookahead: Frames
+    changes: Sequence[Change] = ()
+    begins: bool = False
+    may_end: bool = False
 
 
 class Decoder(Protocol):
-    """Frames in, tokens out; frames are counted from the beginning or the last `finish`."""
+    """Chunks in, in their order, tokens out; frames are counted from the last that `begins`."""
 
-    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
-        """Fold the frames of a chunk in, and those behind it into a throw-away copy.
-
-        `changes` are due within the chunk, in order, and count its frames.
-        """
-
-    def finish(self) -> Decoded:
-        """The open tokens, settled; the next frame begins anew as frame 0."""
+    def decode(self, chunk: Chunk) -> Decoded:
+        """Fold the frames of a chunk in, and those behind it into a throw-away copy."""
 
 
 class GreedyDecoder:
@@ -114,25 +125,22 @@ class GreedyDecoder:
         self._blanks = labels.silent | {labels.blank}
         self._state = CtcState()
 
-    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
+    def decode(self, chunk: Chunk) -> Decoded:
         """See `Decoder`; no setting changes anything."""
-        self._state, settled = ctc.fold(self._state, chunk.token_ids, chunk.log_probs, self._blanks)
-        copy, upcoming = ctc.fold(
-            self._state, lookahead.token_ids, lookahead.log_probs, self._blanks
-        )
-        last = ctc.open_token(copy)
-        if last is not None:
-            upcoming.append(last)
-        return Decoded(settled, self._open_tokens(), upcoming)
+        state = CtcState() if chunk.begins else self._state
+        self._state, settled = self._fold(state, chunk.frames)
+        beyond, upcoming = self._fold(self._state, chunk.lookahead)
+        upcoming += _open(beyond)
+        ending = Decoded(_open(self._state)) if chunk.may_end else None
+        return Decoded(settled, _open(self._state), upcoming, ending=ending)
 
-    def _open_tokens(self) -> list[Token]:
-        run = ctc.open_token(self._state)
-        return [] if run is None else [run]
+    def _fold(self, state: CtcState, frames: Frames) -> tuple[CtcState, list[Token]]:
+        return ctc.fold(state, frames.token_ids, frames.log_probs, self._blanks)
 
-    def finish(self) -> Decoded:
-        """See `Decoder`."""
-        tokens, self._state = self._open_tokens(), CtcState()
-        return Decoded(tokens, [], [])
+
+def _open(state: CtcState) -> list[Token]:
+    run = ctc.open_token(state)
+    return [] if run is None else [run]
 
 
 class BeamDecoder:
@@ -185,39 +193,31 @@ class BeamDecoder:
         )
         return Search(self._labels.tokens, self._blanks, self._delimiter, scorer, rules)
 
-    def decode(self, chunk: Frames, lookahead: Frames, changes: Sequence[Change] = ()) -> Decoded:
+    def decode(self, chunk: Chunk) -> Decoded:
         """See `Decoder`; the lookahead is judged as the end of the chunk is."""
-        assert chunk.all_log_probs is not None and lookahead.all_log_probs is not None  # noqa: PT018
-        done = Decoded([], [], [])
+        frames, lookahead = chunk.frames.all_log_probs, chunk.lookahead.all_log_probs
+        assert frames is not None and lookahead is not None  # noqa: PT018
+        if chunk.begins:
+            self._state = BeamState.start(self._search.scorer)
+            self._realigner.restart()
+        done = Decoded()
         begin = 0
-        for change in changes:
-            self._fold(chunk.all_log_probs[begin : change.frame], done)
+        for change in chunk.changes:
+            self._fold(frames[begin : change.frame], done)
             self._apply(change)
             begin = change.frame
-        self._fold(chunk.all_log_probs[begin:], done)
+        self._fold(frames[begin:], done)
         search, state, behind = self._search, self._state, self._realigner.behind
-        copy, ahead = beam.fold(state, lookahead.all_log_probs, search)
+        beyond, ahead = beam.fold(state, lookahead, search)
         done.open_tokens.extend(behind(beam.open_tokens(state, search)))
-        done.upcoming.extend(behind(ahead + beam.open_tokens(copy, search)))
-        return done
+        done.upcoming.extend(behind(ahead + beam.open_tokens(beyond, search)))
+        return replace(done, ending=self._ending()) if chunk.may_end else done
 
     def _fold(self, log_probs_TV: LogProbs, done: Decoded) -> None:
         self._realigner.accept(log_probs_TV)
         self._state, settled = beam.fold(self._state, log_probs_TV, self._search)
-        self._place(settled, done)
+        _place(settled, self._state.groups, self._realigner, done)
         self._realigner.trim()
-
-    def _place(self, settled: Sequence[Token], done: Decoded) -> None:
-        """Align what the last fold has settled, group by group."""
-        begin = 0
-        for group in self._state.groups:
-            end = begin + group.tokens
-            tokens = self._realigner.place(settled[begin:end], group.until_frame)
-            begin = end
-            done.settled.extend(tokens)
-            if len(group.texts) > 1 and tokens:
-                span = tokens[0].start_frame, tokens[-1].end_frame
-                done.choices.append(Choice(*span, group.texts))
 
     def _apply(self, change: Change) -> None:
         scorer = self._search.scorer
@@ -227,13 +227,27 @@ class BeamDecoder:
         self._search = self._new_search(change.endpoint, change.options, scorer)
         self._state = beam.resumed(self._state, self._search)
 
-    def finish(self) -> Decoded:
-        """See `Decoder`."""
-        done = Decoded([], [], [])
-        self._state, settled = beam.finish(self._state, self._search)
-        self._place(settled, done)
-        self._realigner.restart()
+    def _ending(self) -> Decoded:
+        """What an end would settle here; it may yet go on."""
+        done = Decoded()
+        state, settled = beam.finish(self._state, self._search)
+        _place(settled, state.groups, copy(self._realigner), done)
         return done
+
+
+def _place(
+    settled: Sequence[Token], groups: Sequence[Group], realigner: Realigner, done: Decoded
+) -> None:
+    """Align what a fold has settled, group by group."""
+    begin = 0
+    for group in groups:
+        end = begin + group.tokens
+        tokens = realigner.place(settled[begin:end], group.until_frame)
+        begin = end
+        done.settled.extend(tokens)
+        if len(group.texts) > 1 and tokens:
+            span = tokens[0].start_frame, tokens[-1].end_frame
+            done.choices.append(Choice(*span, group.texts))
 
 
 def _scored(options: DecodingOptions) -> tuple[object, ...]:

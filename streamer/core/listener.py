@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamer.core import keywords
-from streamer.core.chunker import Window
 from streamer.core.context import Grid
-from streamer.core.decoder import Decoded
-from streamer.core.frames import Frames, Labels
+from streamer.core.decoder import Chunk, Decoded, Decoder
+from streamer.core.frames import Labels
 from streamer.core.hypothesis import Keyword
 from streamer.core.keywords import Phrase, Spotted
 from streamer.core.masking import is_number
@@ -44,48 +43,44 @@ def unredacted(phrases: Sequence[Phrase], text: TextRules) -> tuple[Phrase, ...]
     )
 
 
-class KeywordListener:
-    """Frames in, spotted phrases out; frames are counted from the beginning or the last `finish`.
+class SpottingDecoder:
+    """A decoder, and keywords spotted in the frames that it decodes.
 
-    Without phrases it does nothing. Raises ValueError as `keywords.spotter` does.
+    Raises ValueError as `keywords.spotter` does.
     """
 
-    def __init__(self, phrases: Sequence[Phrase], labels: Labels, grid: Grid) -> None:
+    def __init__(
+        self, decoder: Decoder, phrases: Sequence[Phrase], labels: Labels, grid: Grid
+    ) -> None:
         def frames(seconds: float) -> int:
             return grid.covering_frames(grid.samples_in(seconds))
 
-        self._phrases = phrases
-        if phrases:
-            self._search = keywords.spotter(
-                phrases, labels, pause_frames=frames(PAUSE_S), rest_frames=frames(REST_S)
-            )
-            self._state = keywords.start(self._search)
+        self._decoder = decoder
+        self._search = keywords.spotter(
+            phrases, labels, pause_frames=frames(PAUSE_S), rest_frames=frames(REST_S)
+        )
+        self._state = keywords.start(self._search)
 
-    def asked_for(self, window: Window) -> Window:
-        """The window, saying what its frames must hold to be listened to."""
-        return replace(window, wants_all=True) if self._phrases else window
+    def decode(self, chunk: Chunk) -> Decoded:
+        """See `Decoder`."""
+        decoded, log_probs = self._decoder.decode(chunk), chunk.frames.all_log_probs
+        assert log_probs is not None, "keywords need the log-probs of all labels"
+        state = keywords.start(self._search) if chunk.begins else self._state
+        self._state, spotted = keywords.fold(state, log_probs, self._search)
+        ending = decoded.ending
+        if ending is not None:
+            ending = replace(ending, spotted=keywords.finish(self._state, self._search)[1])
+        return replace(decoded, spotted=spotted, ending=ending)
 
-    def heard(self, decoded: Decoded, chunk: Frames) -> Decoded:
-        """What the frames of a chunk have brought about, and what was spotted in them."""
-        if not self._phrases:
-            return decoded
-        assert chunk.all_log_probs is not None, "keywords need the log-probs of all labels"
-        self._state, spotted = keywords.fold(self._state, chunk.all_log_probs, self._search)
-        return replace(decoded, spotted=spotted)
 
-    def finish(self) -> Sequence[Spotted]:
-        """End the audio here; the next frame begins anew as frame 0."""
-        if not self._phrases:
-            return ()
-        self._state, spotted = keywords.finish(self._state, self._search)
-        return spotted
-
-    def events(self, spotted: Sequence[Spotted], timeline: Timeline) -> list[Keyword]:
-        """What was spotted, on the stream's clock."""
-        events = []
-        for each in spotted:
-            start, end = timeline.span(each.start_frame, each.end_frame)
-            start_s = Grid.seconds(timeline.sound_start(start))
-            end_s = Grid.seconds(timeline.sound_end(end))
-            events.append(Keyword(self._phrases[each.index].text, start_s, end_s, each.score))
-        return events
+def heard_keywords(
+    spotted: Sequence[Spotted], phrases: Sequence[Phrase], timeline: Timeline
+) -> list[Keyword]:
+    """What was spotted, on the stream's clock."""
+    found = []
+    for each in spotted:
+        start, end = timeline.span(each.start_frame, each.end_frame)
+        start_s = Grid.seconds(timeline.sound_start(start))
+        end_s = Grid.seconds(timeline.sound_end(end))
+        found.append(Keyword(phrases[each.index].text, start_s, end_s, each.score))
+    return found

@@ -5,25 +5,18 @@ in, windows come out; frames go in, events come out. Must not know: models, batc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamer.core.changes import Changes
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import (
-    BeamDecoder,
-    BeamSearch,
-    Change,
-    Decoded,
-    Decoder,
-    GreedyDecoder,
-    supported,
-)
+from streamer.core.decoder import BeamSearch, Chunk, Decoded, Decoder, supported
+from streamer.core.decoding import DecoderSettings, InFlight, new_decoder
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
 from streamer.core.keywords import Phrase
-from streamer.core.listener import KeywordListener, check_keywords
+from streamer.core.listener import check_keywords, heard_keywords
 from streamer.core.loudness import LoudnessMeter
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.text_rules import SPOKEN, TextRules
@@ -40,10 +33,11 @@ class _State:
     chunker: Chunker
     loudness: LoudnessMeter
     transcript: Transcript
-    decoder: Decoder
-    listener: KeywordListener
-    in_flight: Window | None = None
-    in_flight_changes: list[Change] = field(default_factory=list)
+    settings: DecoderSettings  # of the decoder at the beginning
+    decoder: Decoder | None = None  # made when it is needed: another one may decode
+    in_flight: InFlight | None = None
+    ending: Decoded | None = None  # what a mark would settle that passes now
+    begins: bool = True  # a mark was passed, and no window was taken since
     changes: Changes = field(default_factory=Changes)  # later ones
     is_finished: bool = False
     is_done: bool = False
@@ -91,13 +85,10 @@ class Stream:
         utterance = Utterance(self._endpoint, loudness)
         transcript = Transcript(self._labels, timeline, utterance, self._text, self._options)
         chunker = Chunker(self._context, self._grid)
-        heard_by = self._new_decoder(), KeywordListener(self._keywords, self._labels, self._grid)
-        self._state = _State(timeline, chunker, loudness, transcript, *heard_by)
-
-    def _new_decoder(self) -> Decoder:
-        if self._search is None:
-            return GreedyDecoder(self._labels)
-        return BeamDecoder(self._search, self._labels, self._grid, self._endpoint, self._options)
+        settings = DecoderSettings(
+            self._labels, self._grid, self._endpoint, self._options, self._keywords
+        )
+        self._state = _State(timeline, chunker, loudness, transcript, settings)
 
     # --- audio in ---------------------------------------------------------------------------------
 
@@ -171,36 +162,48 @@ class Stream:
     def next_window(self) -> Window:
         """The next window; its frames must come back before the next one is taken."""
         state = self._state
-        assert state.in_flight is None, ("a window is in flight", state.in_flight.start_sample)
-        state.in_flight = state.listener.asked_for(state.chunker.next_window())
-        state.in_flight_changes = state.changes.due(state.in_flight, self._grid)
-        return state.in_flight
+        assert state.in_flight is None, ("a window is in flight", state.in_flight.window)
+        window = state.chunker.next_window()
+        if self._keywords:
+            window = replace(window, wants_all=True)
+        # Behind any other chunk there is audio already, so no mark can lie there.
+        may_end = state.timeline.known_end <= self._end(window)
+        changes = state.changes.due(window, self._grid)
+        state.in_flight = InFlight(window, changes, state.begins, may_end)
+        state.begins = False
+        return window
 
     def accept_frames(self, frames: Frames) -> None:
         """Fold in the frames of the window in flight."""
         self.accept_decoded(self.decode(frames))
 
     def decode(self, frames: Frames) -> Decoded:
-        """The first half of `accept_frames`: the only call that another thread may make."""
-        window, changes = self._state.in_flight, self._state.in_flight_changes
-        assert window is not None, "no window is in flight"
-        ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
-        assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
-        chunk, lookahead = frames.part(window.left, ahead), frames.part(ahead, end)
-        decoded = self._state.decoder.decode(chunk, lookahead, changes)
-        return self._state.listener.heard(decoded, chunk)
+        """The first half of `accept_frames`; another thread may call this, and `chunk`."""
+        state = self._state
+        if state.decoder is None:
+            state.decoder = new_decoder(self._search, state.settings)
+        return state.decoder.decode(self.chunk(frames))
+
+    def chunk(self, frames: Frames) -> Chunk:
+        """The frames of the window in flight as a decoder takes them."""
+        assert self._state.in_flight is not None, "no window is in flight"
+        return self._state.in_flight.chunk(frames)
+
+    @property
+    def decoder_settings(self) -> DecoderSettings:
+        """What `new_decoder` makes of these does with every `chunk` what `decode` does."""
+        return self._state.settings
 
     def accept_decoded(self, decoded: Decoded) -> None:
         """The second half of `accept_frames`."""
         state = self._state
-        window = state.in_flight
-        assert window is not None, "no window is in flight"
+        assert state.in_flight is not None, "no window is in flight"
+        chunk_end = self._end(state.in_flight.window)
         state.in_flight = None
         state.loudness.measure()
-        chunk_end = window.start_sample + self._grid.samples(window.chunk)
+        state.ending = decoded.ending
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
-        state.transcript.say(*state.listener.events(decoded.spotted, state.timeline))
-        state.transcript.settle(decoded)
+        self._settle(decoded)
         state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
         if not state.is_done:
@@ -235,6 +238,15 @@ class Stream:
             raise ValueError(f"expected no {caller} after input_finished")
         return self._state
 
+    def _end(self, window: Window) -> int:
+        """The sample behind the window's chunk."""
+        return window.start_sample + self._grid.samples(window.chunk)
+
+    def _settle(self, decoded: Decoded) -> None:
+        transcript, timeline = self._state.transcript, self._state.timeline
+        transcript.say(*heard_keywords(decoded.spotted, self._keywords, timeline))
+        transcript.settle(decoded)
+
     def _mark(self, mark: Mark) -> None:
         state = self._state
         state.chunker.flush()
@@ -263,8 +275,10 @@ class Stream:
         timeline, transcript, passed = state.timeline, state.transcript, False
         while mark := timeline.passed_mark():
             passed = True
-            transcript.say(*state.listener.events(state.listener.finish(), timeline))
-            transcript.settle(state.decoder.finish())
+            if not state.begins:
+                assert state.ending is not None, (mark, timeline.decoded)
+                self._settle(state.ending)
+                state.begins = True
             timeline.marks.popleft()
             now = mark.at + timeline.lost
             transcript.advance(now, at_mark=True)

@@ -8,7 +8,7 @@ import pytest
 
 from streamer.core.changes import MAX_CHANGES
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import BeamDecoder, BeamSearch, Change
+from streamer.core.decoder import BeamDecoder, BeamSearch, Change, Chunk
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Labels
 from streamer.core.hypothesis import Closed, Final, Partial
@@ -182,10 +182,11 @@ def test_a_change_splits_the_fold_at_its_frame(seed):
     decoder = BeamDecoder(search, model.labels, model.grid, DEFAULT_RULES)
     whole, frame = model.read_all(samples), -(-at // 320)
     none = whole.part(0, 0)
-    tokens = decoder.decode(whole.part(0, frame), none).settled
     rest = whole.part(frame, len(whole.token_ids))
-    tokens += decoder.decode(rest, none, [Change(0, DEFAULT_RULES, LIKES_ZFT)]).settled
-    tokens += decoder.finish().settled
+    tokens = decoder.decode(Chunk(whole.part(0, frame), none)).settled
+    change = Change(0, DEFAULT_RULES, LIKES_ZFT)
+    last = decoder.decode(Chunk(rest, none, [change], may_end=True))
+    tokens += last.settled + last.ending.settled
     spelled = "".join(" " if t.id == 1 else model.labels.tokens[t.id] for t in tokens)
     assert spelled.split() == streamed.split()
 

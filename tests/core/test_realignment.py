@@ -70,12 +70,11 @@ def test_a_text_without_a_path_keeps_its_times():
 @pytest.mark.parametrize("doubt", [0.0, 0.4])
 def test_memory_is_what_is_not_settled(doubt):
     recognizer = Recognizer(SearchedModel(doubt=doubt))
-    kept = recognizer.stream._state.decoder._realigner
     most = 0
     for _ in range(6):
         recognizer.stream.accept_waveform(np.concatenate([speak("ab cd ef gh " * 8), silence(3.0)]))
         recognizer.decode()
-        most = max(most, kept._kept.nbytes)
+        most = max(most, recognizer.stream._state.decoder._realigner._kept.nbytes)
     assert most <= 200 * len(LABELS.tokens) * 2
 
 

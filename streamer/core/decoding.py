@@ -1,0 +1,59 @@
+"""What decodes a stream, made from its settings: the search, and its ear for keywords.
+
+Owns what a decoder is made of and fed with, so that it can be elsewhere. Must not know: events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from streamer.core.chunker import Window
+from streamer.core.context import Grid
+from streamer.core.decoder import BeamDecoder, BeamSearch, Change, Chunk, Decoder, GreedyDecoder
+from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Frames, Labels
+from streamer.core.keywords import Phrase
+from streamer.core.listener import SpottingDecoder
+from streamer.core.options import DecodingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """Of one stream, at its beginning; plain values."""
+
+    labels: Labels
+    grid: Grid
+    endpoint: EndpointRules
+    options: DecodingOptions
+    keywords: tuple[Phrase, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A window whose frames are not back, and what a decoder must know beside them; see `Chunk`."""
+
+    window: Window
+    changes: Sequence[Change]
+    begins: bool
+    may_end: bool
+
+    def chunk(self, frames: Frames) -> Chunk:
+        """The window's frames, the left ones dropped."""
+        window = self.window
+        ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
+        assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
+        chunk, lookahead = frames.part(window.left, ahead), frames.part(ahead, end)
+        return Chunk(chunk, lookahead, self.changes, self.begins, self.may_end)
+
+
+def new_decoder(search: BeamSearch | None, settings: DecoderSettings) -> Decoder:
+    """A decoder that has heard nothing; `search` None: greedy.
+
+    Raises ValueError for labels that cannot be searched, or keywords that they cannot spell.
+    """
+    labels, grid = settings.labels, settings.grid
+    decoder: Decoder = GreedyDecoder(labels)
+    if search is not None:
+        decoder = BeamDecoder(search, labels, grid, settings.endpoint, settings.options)
+    if settings.keywords:
+        decoder = SpottingDecoder(decoder, settings.keywords, labels, grid)
+    return decoder
