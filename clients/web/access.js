@@ -88,10 +88,10 @@ export class Socket {
     this.#socket.send(data);
   }
 
-  close() {
+  close(code = 1000) {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#socket !== null) this.#socket.close();
+    if (this.#socket !== null) this.#socket.close(code);
     else this.onclose?.();
   }
 

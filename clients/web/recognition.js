@@ -7,6 +7,7 @@ import { Retry } from "./retry.js";
 const MAX_UNANSWERED_S = 8; // of audio sent without a word from the server: it is taken for gone
 const CONNECT_TIMEOUT_MS = 5000;
 const FINISH_TIMEOUT_MS = 15000;
+const [DONE, COMES_BACK] = [1000, 4408]; // close codes: the first ends a session for good
 const CONFIRMED_EVENTS = 16; // are confirmed at once
 
 /**
@@ -178,7 +179,7 @@ export class Recognition {
 
   /** The connection has ended, or is given up: there will be another, unless the server refuses. */
   #lose(why) {
-    this.#leave();
+    this.#leave(COMES_BACK);
     const code = this.#fault?.code;
     if (code === "bad_request" || code === "unsupported") {
       this.#on.onLost();
@@ -200,16 +201,16 @@ export class Recognition {
   #finish() {
     clearTimeout(this.#timer);
     this.#retry.cancel();
-    this.#leave();
+    this.#leave(DONE);
     this.#session = null;
     this.#hasBegun = this.#isStopping = false;
     this.#become("idle");
   }
 
-  #leave() {
+  #leave(code) {
     const socket = this.#socket;
     this.#socket = null;
-    socket?.close(1000);
+    socket?.close(code);
   }
 
   #limit(limit_ms, what) {

@@ -4,16 +4,27 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
 
+import pytest
 from playwright.async_api import Page, Route, expect
 
 from streamer.config import ServerConfig
+from streamer.edges.websocket import wire as wire_module
 from tests.browser import BrowserModel, browser_page, spoken
+from tests.chaos import Wire
 from tests.serving import DEADLINE_S, in_loop, service
 
 TEXTS = ["turn on the lamp", "close the door", "and then tell me the time", "good night"]
 OUTBOX = Path(__file__).parents[2] / "clients" / "web" / "outbox.js"
+
+NOTE_CLOSE_CODES = """
+    const close = WebSocket.prototype.close;
+    globalThis.closeCodes = [];
+    WebSocket.prototype.close = function (code) {
+        closeCodes.push(code);
+        close.call(this, code);
+    };
+"""
 
 expect.set_options(timeout=DEADLINE_S * 1000)
 
@@ -131,19 +142,26 @@ async def test_the_last_words_are_heard_although_the_connection_is_lost(tmp_path
 
 
 @in_loop
-async def test_a_server_that_falls_silent_is_given_up_and_found_again(tmp_path: Path) -> None:
+async def test_a_server_that_falls_silent_is_given_up_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_module, "GONE_AFTER_S", 600.0)  # the page is the first to give up
     async with (
         service(model=BrowserModel(slots=4)) as running,
         Wire(running.server.port) as wire,
         browser_page(tmp_path, spoken(*TEXTS)) as page,
     ):
+        await page.add_init_script(NOTE_CLOSE_CODES)
         await listen(page, wire.port)
+        audience = await page.locator("#audience").get_attribute("href")
         await expect(page.locator("#live .committed")).to_contain_text("turn")
         wire.open.clear()
         await expect(page.locator("#state")).not_to_have_text("Listening")  # why, may pass quickly
-        wire.open.set()
+        wire.open.set()  # and all that the page has said arrives: no goodbye, it would end all
         await expect(page.locator("#lines .speech")).to_have_count(len(TEXTS))
         assert words(await lines(page)) == " ".join(TEXTS).split()
+        assert await page.locator("#audience").get_attribute("href") == audience
+        assert set(await page.evaluate("closeCodes")) == {4408}
 
 
 @in_loop
@@ -168,53 +186,3 @@ async def test_what_could_not_be_kept_is_said(tmp_path: Path) -> None:
         gaps = [line for line in await lines(page) if line["kind"] == "gap"]
     assert len(gaps) == 1
     assert gaps[0]["end"] - gaps[0]["start"] > 1
-
-
-class Wire:
-    """Passes bytes between a browser and a server, both ways, while it is open."""
-
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._sinks: set[asyncio.StreamWriter] = set()
-        self.cuts = 0
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def __aenter__(self) -> Self:
-        self._listening = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._listening.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listening.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def cut(self) -> None:
-        """Reset every connection there is."""
-        self.cuts += 1
-        for sink in self._sinks:
-            sink.transport.abort()
-
-    async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
-        try:
-            far, to_far = await asyncio.open_connection("127.0.0.1", self._server_port)
-        except ConnectionRefusedError:
-            to_near.close()
-            return
-        for ends in ((near, to_far), (far, to_near)):
-            self._tasks.add(asyncio.create_task(self._pass(*ends), name="wire"))
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        self._sinks.add(sink)
-        try:
-            while data := await source.read(1 << 16):
-                await self.open.wait()
-                sink.write(data)
-        except ConnectionError:
-            return
-        finally:
-            self._sinks.discard(sink)
-            sink.close()
