@@ -1,13 +1,15 @@
 """Captions: finals to cues that people can read, and to the text of caption files.
 
 Owns the layout (lines, reading speed, times) and the formats' escaping: WebVTT, SubRip (SRT), plain
-text, JSON lines. Must not know: where the text is written, or partials: a caption file holds what
-stands.
+text, JSON lines. `clients/web/cues.js` has the same layout, and a test compares the two. Must not
+know: where the text is written, or partials: a caption file holds what stands.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import pairwise
+from math import floor, inf
 from typing import Literal
 
 from streamer.messages import Final, Word, encode
@@ -19,6 +21,8 @@ MIN_CUE_MS, MAX_CUE_MS = 1_000, 7_000  # on the screen, where the speech allows 
 PAUSE_MS = 1_500  # between two words; they are not in one cue
 HOLD_MS = 500  # that a cue may stay behind its utterance, whose pause is longer
 SHORTEST_MS = 1  # players refuse a cue that ends when it begins
+# Of several channels: an utterance is at most 20 s long, and decoding has one at most 10 s ahead.
+HELD_MS = 40_000
 
 CaptionFormat = Literal["vtt", "srt", "txt", "jsonl"]
 
@@ -30,6 +34,12 @@ class Cue:
     start_ms: int
     end_ms: int
     lines: tuple[str, ...]
+    channel: int | None = None
+
+
+def speaker(channel: int | None) -> str:
+    """What stands before the text of a channel, from 1 as people count; nothing if there is one."""
+    return "" if channel is None else f"Channel {channel + 1}: "
 
 
 def cues(final: Final) -> Iterator[Cue]:
@@ -39,28 +49,31 @@ def cues(final: Final) -> Iterator[Cue]:
     than MAX_CUE_MS only within a word. A cue stays until it can be read, at 17 characters a second,
     or the next one comes; the last for at most HOLD_MS into the silence behind the utterance. A
     word longer than a line is cut, and its pieces share its time. A final without words gives none.
+    The first line has room for the `speaker`.
     """
-    words = [piece for word in final.shown_words for piece in _pieces(word)]
-    blocks = [block for run in _runs(words) for block in _even(run)]
+    indent = len(speaker(final.channel))
+    words = [piece for word in final.shown_words for piece in _pieces(word, LINE_LENGTH - indent)]
+    blocks = [block for run in _runs(words) for block in _even(run, indent)]
     starts_ms = [_ms(block[0].start) for block in blocks]
     hold_ms = HOLD_MS if final.reason in ("endpoint", "end") else 0
     limits_ms = [*starts_ms[1:], _ms(words[-1].end) + hold_ms] if words else []
     for block, start_ms, limit_ms in zip(blocks, starts_ms, limits_ms, strict=True):
-        lines = _lines([word.word for word in block])
+        lines = _lines([word.word for word in block], indent)
         assert lines is not None, block
         reading_ms = max(MIN_CUE_MS, sum(map(len, lines)) * 1000 // CHARACTERS_PER_S)
         read_ms = min(start_ms + reading_ms, limit_ms)
-        yield Cue(start_ms, max(_ms(block[-1].end), read_ms, start_ms + SHORTEST_MS), lines)
+        end_ms = max(_ms(block[-1].end), read_ms, start_ms + SHORTEST_MS)
+        yield Cue(start_ms, end_ms, lines, final.channel)
 
 
 def _ms(time_s: float) -> int:
-    return round(time_s * 1000)
+    return floor(time_s * 1000 + 0.5)  # halves up, as other languages round
 
 
-def _pieces(word: Word) -> Iterator[Word]:
-    """The word, or its pieces of a line each, one after another in its time."""
+def _pieces(word: Word, width: int) -> Iterator[Word]:
+    """The word, or its pieces of `width` characters, one after another in its time."""
     whole = " ".join(word.word.split())  # no line ends of a vocabulary's own
-    texts = [whole[at : at + LINE_LENGTH] for at in range(0, len(whole), LINE_LENGTH)]
+    texts = [whole[at : at + width] for at in range(0, len(whole), width)]
     each_s = (word.end - word.start) / max(len(texts), 1)
     for number, text in enumerate(texts):
         start = word.start + number * each_s
@@ -79,22 +92,22 @@ def _runs(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield run
 
 
-def _even(run: Sequence[Word]) -> list[list[Word]]:
+def _even(run: Sequence[Word], indent: int) -> list[list[Word]]:
     """As few blocks as a run needs, and none longer than it must be for that."""
     widest = LINES * LINE_LENGTH + 1
-    fewest = len(_filled(run, widest))
+    fewest = len(_filled(run, widest, indent))
     least = sum(len(word.word) for word in run) // fewest
-    tried = (_filled(run, capacity) for capacity in range(least, widest + 1))
+    tried = (_filled(run, capacity, indent) for capacity in range(least, widest + 1))
     return next(blocks for blocks in tried if len(blocks) == fewest)
 
 
-def _filled(run: Sequence[Word], capacity: int) -> list[list[Word]]:
+def _filled(run: Sequence[Word], capacity: int, indent: int) -> list[list[Word]]:
     """Blocks of as many words as `capacity` characters, the lines and the time have room for."""
     blocks: list[list[Word]] = []
     for word in run:
         block = [*blocks[-1], word] if blocks else [word]
         texts = [each.word for each in block]
-        fits = len(" ".join(texts)) <= capacity and _lines(texts) is not None
+        fits = indent + len(" ".join(texts)) <= capacity and _lines(texts, indent) is not None
         if blocks and fits and _ms(word.end) - _ms(block[0].start) <= MAX_CUE_MS:
             blocks[-1] = block
         else:
@@ -102,28 +115,35 @@ def _filled(run: Sequence[Word], capacity: int) -> list[list[Word]]:
     return blocks
 
 
-def _lines(texts: Sequence[str]) -> tuple[str, ...] | None:
+def _lines(texts: Sequence[str], indent: int) -> tuple[str, ...] | None:
     """One line if it fits, else two of about the same length, None if they do not fit."""
     whole = " ".join(texts)
-    if len(whole) <= LINE_LENGTH:
+    if indent + len(whole) <= LINE_LENGTH:
         return (whole,)
     splits = [(" ".join(texts[:at]), " ".join(texts[at:])) for at in range(1, len(texts))]
-    best = min(splits, key=lambda pair: max(map(len, pair)))
-    return best if max(map(len, best)) <= LINE_LENGTH else None
+    widths = [max(indent + len(first), len(second)) for first, second in splits]
+    return splits[widths.index(min(widths))] if min(widths) <= LINE_LENGTH else None
 
 
 class CaptionWriter:
     """Turns finals, as they come, into the text of one caption file.
 
-    `header()` first, then `add(final)` or, piece by piece, `records(final)` for each final; the
-    pieces joined are the file, and it is valid behind every piece. Cues never overlap: one that
-    would begin before its predecessor's end begins at that end.
+    `header()` first, then `add(final)` or, piece by piece, `records(final)` for each final, and
+    `rest()`; the pieces joined are the file, and it is valid behind every piece. Cues never
+    overlap: one that would begin before its predecessor's end begins at that end.
+
+    Channels that are heard apart speak at once: that holds within each, cues say whose they are,
+    and all are in the order of their beginning. For that, what begins less than HELD_MS before the
+    end of the newest final waits for what may come before it.
     """
 
     def __init__(self, kind: CaptionFormat) -> None:
         self._kind = kind
         self._count = 0  # cues written
-        self._until_ms = 0  # end of the last cue
+        self._until_ms: dict[int | None, int] = {}  # end of each channel's last cue
+        self._latest_ms = 0  # start of the last cue
+        self._held: list[tuple[int, int, Cue | Final]] = []  # a heap by start, then by arrival
+        self._arrived = 0
 
     def header(self) -> str:
         """Text before the first cue."""
@@ -135,21 +155,40 @@ class CaptionWriter:
 
     def records(self, final: Final) -> Iterator[str]:
         """The same in pieces: cues, or lines."""
-        if self._kind == "jsonl":
-            yield encode(final) + "\n"
-        elif self._kind == "txt":
-            yield f"{final.shown}\n" if final.shown else ""
-        else:
-            yield from (self._cue(cue) for cue in cues(final))
+        for piece in cues(final) if self._kind in ("vtt", "srt") else (final,):
+            start_ms = piece.start_ms if isinstance(piece, Cue) else _ms(piece.start)
+            heappush(self._held, (start_ms, self._arrived, piece))
+            self._arrived += 1
+        yield from self._released(inf if final.channel is None else _ms(final.end) - HELD_MS)
+
+    def rest(self) -> Iterator[str]:
+        """What is held back; nothing comes afterwards."""
+        return self._released(inf)
+
+    def _released(self, before_ms: float) -> Iterator[str]:
+        while self._held and self._held[0][0] < before_ms:
+            _, _, piece = heappop(self._held)
+            if isinstance(piece, Cue):
+                yield self._cue(piece)
+            elif self._kind == "jsonl":
+                yield encode(piece) + "\n"
+            else:
+                yield f"{speaker(piece.channel)}{piece.shown}\n" if piece.shown else ""
 
     def _cue(self, cue: Cue) -> str:
-        start_ms = max(cue.start_ms, self._until_ms)
-        self._until_ms = max(cue.end_ms, start_ms + SHORTEST_MS)
+        start_ms = max(cue.start_ms, self._until_ms.get(cue.channel, 0), self._latest_ms)
+        end_ms = max(cue.end_ms, start_ms + SHORTEST_MS)
+        self._until_ms[cue.channel], self._latest_ms = end_ms, start_ms
         self._count += 1
         number = f"{self._count}\n" if self._kind == "srt" else ""
-        times = f"{self._time(start_ms)} --> {self._time(self._until_ms)}"
+        times = f"{self._time(start_ms)} --> {self._time(end_ms)}"
         lines = "\n".join(self._escaped(line) for line in cue.lines)
-        return f"{number}{times}\n{lines}\n\n"
+        return f"{number}{times}\n{self._voice(cue.channel)}{lines}\n\n"
+
+    def _voice(self, channel: int | None) -> str:
+        if channel is None or self._kind == "srt":
+            return speaker(channel)
+        return f"<v {speaker(channel).removesuffix(': ')}>"
 
     def _time(self, time_ms: int) -> str:
         seconds, ms = divmod(time_ms, 1000)

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from dataclasses import replace
 
 import srt
 import webvtt
@@ -129,6 +130,41 @@ def test_text_and_json_lines() -> None:
     assert text == "turn on\nso\n"
     lines = "".join(map(CaptionWriter("jsonl").add, said)).splitlines()
     assert [decode_server(line).text for line in lines] == ["turn on", "", "so"]
+
+
+def said_in(channel: int, start: float, *texts: str, pace: float = 0.5) -> Final:
+    return replace(final(list(texts), start, pace), channel=channel)
+
+
+def test_channels_are_told_apart_and_in_order() -> None:
+    """The one talks for long, the other says a word in between, which is final before."""
+    long = said_in(0, 1.0, *["abcdefgh"] * 12)
+    finals = [said_in(1, 4.0, "<yes>"), long, said_in(1, 60.0, "so")]
+    for kind, shown in (("srt", "Channel 2: ‹yes›"), ("vtt", "<v Channel 2>&lt;yes&gt;")):
+        writer = CaptionWriter(kind)
+        growing = [writer.header(), *map(writer.add, finals)]
+        whole = "".join([*growing, *writer.rest()])
+        assert [shown in "".join(growing[:count]) for count in (3, 4)] == [False, True]
+        read = list(srt.parse(whole) if kind == "srt" else webvtt.from_string(whole))
+        starts = [each.start for each in read]
+        assert starts == sorted(starts)
+        assert len(starts) == 4
+        assert whole.index(shown) > whole.index("abc")
+        assert "so" in whole
+    text = CaptionWriter("txt")
+    lines = "".join([*map(text.add, finals), *text.rest()]).splitlines()
+    assert lines == [f"Channel 1: {long.text}", "Channel 2: <yes>", "Channel 2: so"]
+
+
+@settings(max_examples=40)
+@given(st.lists(texts, min_size=1, max_size=60), seeds)
+def test_the_first_line_has_room_for_the_channel(words, seed: int) -> None:
+    made = list(cues(replace(spoken(words, paces(seed)), channel=1)))
+    assert " ".join(line for cue in made for line in cue.lines).split() == words
+    for cue in made:
+        first, *others = cue.lines
+        assert len("Channel 2: " + first) <= LINE_LENGTH
+        assert all(len(line) <= LINE_LENGTH for line in others)
 
 
 def test_srt_text_cannot_pass_for_tags_or_times() -> None:

@@ -140,8 +140,7 @@ function restart(lost) {
     transcript.takeBack();
     return show(null);
   }
-  show(transcript.cut());
-  return show(transcript.gap(lost.start, lost.end));
+  return transcript.lose(lost).forEach(show);
 }
 
 /** Shows what is on display now, and a line that came to stand. */

@@ -3,8 +3,9 @@
 const MAX_LINES = 20000; // a day of talk; then the oldest line is forgotten, also in downloads
 
 /**
- * A line is `{kind: "speech", start, end, text, confidence, words}` or, where audio was lost,
- * `{kind: "gap", start, end}`; times are seconds on one clock.
+ * A line is `{kind: "speech", start, end, text, confidence, words, reason, channel}` or, where audio
+ * was lost, `{kind: "gap", start, end, channel}`; times are seconds on one clock. `channel` is there
+ * where channels are heard apart, `reason` in what a final has said.
  */
 export class Transcript {
   constructor(lines = []) {
@@ -22,7 +23,7 @@ export class Transcript {
         this.#clearLive();
         return this.#add(speech(moved(message, offset_s)));
       case "gap":
-        return this.gap(message.start + offset_s, message.start + message.duration + offset_s);
+        return this.#gap(message.start + offset_s, message.duration, message.channel);
       default:
         return null;
     }
@@ -41,13 +42,20 @@ export class Transcript {
     this.#clearLive();
   }
 
-  gap(start, end) {
-    return this.#add({ kind: "gap", start, end });
+  /** The same, and audio is lost, but for what is on display, which was heard; gives the lines. */
+  lose({ start, end }) {
+    const line = this.cut();
+    const from = Math.max(start, line?.end ?? 0);
+    return [line, this.#gap(from, Math.max(0, end - from))].filter(Boolean);
   }
 
   clear() {
     this.lines = [];
     this.#clearLive();
+  }
+
+  #gap(start, duration, channel) {
+    return this.#add({ kind: "gap", start, end: start + duration, channel });
   }
 
   #add(line) {
@@ -62,9 +70,10 @@ export class Transcript {
 }
 
 /** A line of a final or of what was on display: in written form where the server gives one. */
-function speech({ start, end, text, confidence, words = [], display, display_words }) {
+function speech(said) {
+  const { start, end, confidence, reason, channel, text, words, display, display_words } = said;
   const shown = { text: display ?? text, words: display_words ?? words };
-  return { kind: "speech", start, end, confidence, ...shown };
+  return { kind: "speech", start, end, confidence, reason, channel, ...shown };
 }
 
 /** The message with its times on another clock. */

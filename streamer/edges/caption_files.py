@@ -9,8 +9,9 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -54,13 +55,20 @@ class CaptionFile:
 
     def add(self, final: Final) -> None:
         """Write a final; returns when it is on the disk."""
-        for record in self._writer.records(final):
-            self._append(record)
-            self.is_empty = False
+        self._write(self._writer.records(final))
+
+    def finish(self) -> None:
+        """Write what is held back of several channels; no more finals will come."""
+        self._write(self._writer.rest())
 
     def close(self) -> None:
-        """Close the file, which needs nothing more."""
+        """Close the file; what it has is on the disk."""
         os.close(self._descriptor)
+
+    def _write(self, records: Iterable[str]) -> None:
+        for record in records:
+            self._append(record)
+            self.is_empty = False
 
     def _append(self, record: str) -> None:
         data = record.encode("utf-8", "replace")  # a vocabulary may hold half a surrogate pair
@@ -101,19 +109,27 @@ async def keep(session: Opened, files: Sequence[CaptionFile], tell: Callable[[st
     A file that fails is given up, and `tell` gets a sentence for the user; so do finals that are
     lost because the disk is slower than speech (see Outbox).
     """
-    files = list(files)
+    good = list(files)
+
+    async def write(change: Callable[[CaptionFile], None], lacking: str) -> None:
+        for file in tuple(good):
+            try:
+                await asyncio.to_thread(change, file)
+            except CaptionFileError as error:
+                good.remove(file)
+                tell(f"{error}; the file ends here, without what was said {lacking}")
+
     try:
         async for event in session.events:
             if isinstance(event, Final):
-                for file in tuple(files):
-                    try:
-                        await asyncio.to_thread(file.add, event)
-                    except CaptionFileError as error:
-                        files.remove(file)
-                        tell(f"{error}; the file ends here")
+                minutes, seconds = divmod(int(event.start), 60)
+                await write(
+                    partial(CaptionFile.add, final=event), f"from {minutes}:{seconds:02} on"
+                )
     except SessionError as failure:
         if failure.code == "too_slow":
             tell("the disk is too slow for captions; the file ends here")
+    await write(CaptionFile.finish, "last")
 
 
 class CaptionFolder:
