@@ -1,9 +1,10 @@
 """Samples in, overlapping windows out.
 
-Owns the received samples that some window still needs, and forgets the others. Must not know:
-what a window is for, labels, decoding.
+Owns the received samples that some window still needs, or whoever measures them, and forgets the
+others. Must not know: what a window is for, labels, decoding.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -25,7 +26,8 @@ class Window:
     the valid frames, in that order from the first sample on: fewer left frames at the start of
     the stream, fewer chunk or right frames at a flush or at the end; right > 0 only behind a full
     chunk. `start_sample` is the stream's sample at which the first chunk frame begins.
-    `wants_all`: its frames need the log-probabilities of all labels, searched or not.
+    `wants_all`: its frames need the log-probabilities of all labels, searched or not. `samples`
+    are not to be written to: a full window is a part of the chunker's buffer.
     """
 
     samples: Waveform
@@ -45,6 +47,7 @@ class Chunker:
     ceil(samples / hop) frames. Nothing is ever padded in the middle of a segment.
 
     Memory: the left context and whatever is pending, in one buffer of at most four times that.
+    What was received is never written to again, so windows and frames need no copy of their own.
     """
 
     def __init__(self, context: Context, grid: Grid) -> None:
@@ -56,6 +59,7 @@ class Chunker:
         self._first = 0  # the stream's sample at buffer[0]
         self._received = 0  # the stream's sample behind the last one received
         self._next = 0  # the stream's sample at which the next chunk begins
+        self._unmeasured = 0  # the stream's sample at which the next of `new_frames` begins
         self._ends: deque[int] = deque()  # ends of the segments that are over but not yet consumed
         self._closed_windows = 0  # windows these segments will still give
 
@@ -84,13 +88,28 @@ class Chunker:
         self._buffer[begin:end] = samples
         self._received += len(samples)
 
-    def flush(self) -> None:
-        """End the segment: its remainder becomes ready, the next sample starts a new grid."""
+    def new_frames(self) -> Waveform:
+        """The open segment's whole frames that were not given yet, (T, hop) samples."""
+        frames = self._grid.whole_frames(self._received - self._unmeasured)
+        samples = self._take(self._grid.samples(frames))
+        return samples.reshape(frames, self._grid.hop_samples)
+
+    def _take(self, count: int) -> Waveform:
+        begin = self._unmeasured - self._first
+        self._unmeasured += count
+        return self._buffer[begin : begin + count]
+
+    def flush(self) -> Waveform:
+        """End the segment: its remainder becomes ready, the next sample starts a new grid.
+
+        Returns what no `new_frames` will give any more: one frame, cut short, (1, samples).
+        """
         remaining = self._received - self._open_start
         if remaining:
             frames = self._grid.covering_frames(remaining)
             self._closed_windows += -(-frames // self._context.chunk)
             self._ends.append(self._received)
+        return self._take(self._received - self._unmeasured)[np.newaxis]
 
     finish = flush  # to the samples, the end of the stream is a flush like any other
 
@@ -125,15 +144,16 @@ class Chunker:
         """The stream's samples [first, stop), then zeros up to the size of a window."""
         samples = self._buffer[first - self._first : stop - self._first]
         if len(samples) == self._window_samples:
-            return samples.copy()
+            return samples
         padded = np.zeros(self._window_samples, np.float32)
         padded[: len(samples)] = samples
         return padded
 
     @property
     def _kept_from(self) -> int:
-        """The first sample that a window to come may need as left context."""
-        return max(self._first, self._next - self._grid.samples(self._context.left))
+        """The first sample that is unmeasured, or left context of a window to come."""
+        left_samples = self._grid.samples(self._context.left)
+        return min(self._unmeasured, max(self._first, self._next - left_samples))
 
     def _move(self, extra_samples: int) -> None:
         """Copy what is still needed into a new buffer with room for `extra_samples` more."""
@@ -151,7 +171,7 @@ def check_waveform(samples: Waveform) -> None:
         raise ValueError(f"expected a float32 array, got {type(samples).__name__}")
     if samples.dtype != np.float32 or samples.ndim != 1:
         raise ValueError(f"expected float32 (S,), got {samples.dtype} {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise ValueError(
-            f"expected finite samples, got {np.count_nonzero(~np.isfinite(samples))} that are not"
-        )
+    if not math.isfinite(samples.dot(samples)):  # it is, unless one is not or they are huge
+        strange = np.count_nonzero(~np.isfinite(samples))
+        if strange:
+            raise ValueError(f"expected finite samples, got {strange} that are not")

@@ -97,7 +97,6 @@ class Stream:
         state = self._open_state("accept_waveform")
         check_waveform(samples)
         state.chunker.append(samples)
-        state.loudness.accept(samples)
         state.timeline.received += len(samples)
         self._look_ahead()
 
@@ -200,8 +199,8 @@ class Stream:
         assert state.in_flight is not None, "no window is in flight"
         chunk_end = self._end(state.in_flight.window)
         state.in_flight = None
-        state.loudness.measure()
         state.ending = decoded.ending
+        self._measure()
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
         self._settle(decoded)
         state.transcript.pass_decoded(decoded.open_tokens)
@@ -249,13 +248,17 @@ class Stream:
 
     def _mark(self, mark: Mark) -> None:
         state = self._state
-        state.chunker.flush()
-        state.loudness.end_segment()
+        self._measure()
+        state.loudness.measure(state.chunker.flush())
         self._look_ahead()
         state.timeline.marks.append(mark)
         if mark.what == "gap":
             state.loudness.skip(mark.lost_samples)
         self._pass_marks()
+
+    def _measure(self) -> int:
+        """Measure the loudness of what was received, at any moment; returns how far it is known."""
+        return self._state.loudness.measure(self._state.chunker.new_frames())
 
     def _look_ahead(self) -> None:
         """End the utterance within the next chunk, of which only the loudness counts as known yet.
@@ -267,7 +270,7 @@ class Stream:
             return
         timeline = state.timeline
         until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
-        state.transcript.look_ahead(until, state.loudness.measure)
+        state.transcript.look_ahead(until, self._measure)
 
     def _pass_marks(self) -> bool:
         """Let happen what waits for the samples decoded by now; whether there was anything."""

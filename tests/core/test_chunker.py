@@ -97,6 +97,43 @@ def test_windows_do_not_depend_on_when_they_are_taken():
                 assert getattr(one, name) == getattr(other, name)
 
 
+def test_every_sample_is_once_in_a_new_frame_or_in_the_rest_of_its_segment():
+    """However much of it the windows have left behind."""
+    for seed in range(500):
+        rng = random.Random(seed)
+        context, grid = random_geometry(rng)
+        chunker, received, given = Chunker(context, grid), 0, 0
+        for _ in range(rng.randint(1, 30)):
+            count = rng.choice([0, 1, rng.randint(0, 60)])
+            chunker.append(numbered(received, count))
+            received += count
+            if rng.random() < 0.5:
+                taken(chunker)
+            if rng.random() < 0.5:
+                frames = chunker.new_frames()
+                assert frames.shape[1] == grid.hop_samples
+                np.testing.assert_array_equal(frames.ravel(), numbered(given, frames.size))
+                given += frames.size
+                assert received - given < grid.hop_samples
+            if rng.random() < 0.2:
+                given += chunker.new_frames().size
+                np.testing.assert_array_equal(chunker.flush(), [numbered(given, received - given)])
+                given = received
+
+
+def test_a_window_stays_what_it_is_whatever_becomes_of_packets_and_later_audio():
+    context, grid = Context(2, 4, 3), Grid(8, 6)
+    chunker, packet, windows = Chunker(context, grid), np.zeros(11, np.float32), []
+    for packets in range(300):
+        packet[:] = numbered(packets * len(packet), len(packet))
+        chunker.append(packet)
+        chunker.new_frames()
+        windows += taken(chunker)
+    assert len(windows) > 80
+    for window in windows:
+        check_window(window, context, grid, 300 * len(packet))
+
+
 def test_lookahead_becomes_chunk_frames_at_the_end():
     chunker = Chunker(Context(2, 4, 3), Grid(10, 5))
     chunker.append(numbered(0, 96))
@@ -119,9 +156,11 @@ def test_memory_is_left_context_and_pending_only():
     chunker = Chunker(context, grid)
     bound = 4 * grid.span_samples(context.total)
     chunker.append(np.zeros(100_000, np.float32))  # a burst, worked off
+    chunker.new_frames()
     taken(chunker)
     assert chunker._buffer.size <= bound
     for _ in range(2000):
         chunker.append(np.zeros(7, np.float32))
         taken(chunker)
+        chunker.new_frames()
         assert chunker._buffer.size <= bound

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.core.context import SAMPLE_RATE, Grid
+from streamer.core.chunker import Chunker
+from streamer.core.context import SAMPLE_RATE, Context, Grid
 from streamer.core.endpoint import EndpointRules
 from streamer.core.loudness import FIRST_FLOOR_DB, MARGIN_DB, RISE_DB_PER_S, LoudnessMeter
 from streamer.core.utterance import Utterance
@@ -20,10 +21,13 @@ def tone(level_db: float, seconds: float) -> np.ndarray:
     return samples
 
 
-def metered(*parts: np.ndarray) -> LoudnessMeter:
-    meter = LoudnessMeter(GRID)
-    meter.accept(np.concatenate(parts))
-    meter.measure()
+def metered(*parts: np.ndarray, rest: bool = False) -> LoudnessMeter:
+    """What was heard of these parts: of whole frames, or of the rest too."""
+    meter, chunker = LoudnessMeter(GRID), Chunker(Context(0, 1, 0), GRID)
+    chunker.append(np.concatenate([np.zeros(0, np.float32), *parts]))
+    meter.measure(chunker.new_frames())
+    if rest:
+        meter.measure(chunker.flush())
     return meter
 
 
@@ -38,26 +42,24 @@ def test_packets_and_moments_of_measuring_change_nothing(data):
     plan = data.draw(st.lists(st.sampled_from(steps), max_size=30))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     whole, cut = LoudnessMeter(GRID), LoudnessMeter(GRID)
-    clock, segment = 0, []
-    for what, count in plan:
+    once, chunker = Chunker(Context(0, 1, 0), GRID), Chunker(Context(0, 1, 0), GRID)
+    clock = 0
+    for what, count in [*plan, ("flush", 0)]:
         if what == "send":
             level = rng.choice([0.0, 1e-4, 1e-3, 1e-2, 0.3])
             packet = rng.normal(0, level, 300 * count).astype(np.float32)
-            cut.accept(packet)
-            segment.append(packet)
+            chunker.append(packet)
+            once.append(packet)
             clock += len(packet)
         elif what == "measure":
-            assert cut.measure() <= clock
+            assert cut.measure(chunker.new_frames()) <= clock
         else:
-            assert cut.end_segment() == clock
-            whole.accept(np.concatenate([np.zeros(0, np.float32), *segment]))
-            whole.end_segment()
-            segment = []
-            for meter in (whole, cut) if what == "gap" else ():
-                meter.skip(count)
+            for meter, source in ((whole, once), (cut, chunker)):
+                meter.measure(source.new_frames())
+                assert meter.measure(source.flush()) == clock
+                if what == "gap":
+                    meter.skip(count)
             clock += count
-    whole.accept(np.concatenate([np.zeros(0, np.float32), *segment]))
-    assert whole.measure() == cut.measure()
     assert whole.floor_db == cut.floor_db
     for duration in (1, 300, HOP, 5 * HOP):
         for since in range(0, clock, 211):
@@ -94,29 +96,16 @@ def test_digital_silence_is_quiet_and_teaches_nothing():
 
 
 def test_what_was_lost_is_not_quiet():
-    meter = LoudnessMeter(GRID)
-    meter.accept(np.zeros(1000, np.float32))
-    assert meter.end_segment() == 1000
+    meter = metered(np.zeros(1000, np.float32), rest=True)
     meter.skip(500)
     assert meter.quiet_end(0, 1000) == 1000
     assert meter.quiet_end(0, 1001) == 1500 + 1001
 
 
 def test_a_sound_counts_to_the_end_of_its_frame_or_segment():
-    meter = LoudnessMeter(GRID)
-    meter.accept(tone(-10, 0.1)[: HOP + 7])
-    meter.measure()
-    assert loud_end(meter) == HOP
-    meter.end_segment()
-    assert loud_end(meter) == HOP + 7
-
-
-def test_the_senders_buffer_may_be_used_again():
-    meter, buffer = LoudnessMeter(GRID), tone(-10, 0.04)
-    meter.accept(buffer)
-    buffer[:] = 0
-    meter.measure()
-    assert loud_end(meter) == HOP
+    sound = tone(-10, 0.1)[: HOP + 7]
+    assert loud_end(metered(sound)) == HOP
+    assert loud_end(metered(sound, rest=True)) == HOP + 7
 
 
 def test_huge_samples_are_just_loud():
