@@ -22,6 +22,7 @@ __all__ = [
     "PcmDecoder",
     "Resampler",
     "Samples",
+    "UnsupportedAudioError",
     "bytes_per_sample",
     "clipped",
     "mix",
@@ -33,6 +34,10 @@ FLOATS = "pcm_f32le"  # the one encoding whose samples can be anything
 
 class AudioError(ValueError):
     """Audio that cannot be decoded, in one sentence for its sender."""
+
+
+class UnsupportedAudioError(AudioError):
+    """Audio of a form that is not decoded here, whatever it holds."""
 
 
 class Resampler:

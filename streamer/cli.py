@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from streamer.core.recognizer import Model
 from streamer.edges import audio_file, caption_files, microphone, websocket, youtube
 from streamer.edges.caption_files import CaptionFile
 from streamer.evaluation import command as evaluation
-from streamer.signals import on_signals
+from streamer.signals import on_hangup, on_signals
 from streamer.wording import build_wording
 
 
@@ -181,19 +181,22 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 async def _serve_until_told(settings: config.Config) -> int:
-    """Serve until SIGTERM or Ctrl-C, then let the sessions finish."""
+    """Serve until SIGTERM or Ctrl-C, then let the sessions finish; SIGHUP renews secrets."""
     from streamer import api
 
-    told = asyncio.Event()
     serving.check(settings)
+    told, renew = asyncio.Event(), asyncio.Event()
     wording = build_wording(settings.text, settings.keywords)
-    model = await asyncio.to_thread(api.build_model, settings.model, settings.engine.max_sessions)
-    options = api.decoding_options(model, settings.model)
-    latency_ms = round(model.context.latency_s(model.grid) * 1000)
-    about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
-    with on_signals(told.set):
-        async with api.build_engine(model, settings.engine, wording, options) as engine:
-            await serving.serve(engine, settings, about, told)
+    secrets = settings.server.token_file or settings.server.tls_cert
+    with on_hangup(renew.set) if secrets else nullcontext():
+        slots = settings.engine.max_sessions
+        model = await asyncio.to_thread(api.build_model, settings.model, slots)
+        options = api.decoding_options(model, settings.model)
+        latency_ms = round(model.context.latency_s(model.grid) * 1000)
+        about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
+        with on_signals(told.set):
+            async with api.build_engine(model, settings.engine, wording, options) as engine:
+                await serving.serve(engine, settings, about, told, renew)
     return 0
 
 

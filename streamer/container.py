@@ -13,12 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from streamer.audio import AudioError, Samples
-from streamer.messages import Encoding
+from streamer.audio import AudioError, Samples, UnsupportedAudioError
+from streamer.messages import CONTAINERS, Encoding
 
 WORKER = Path(__file__).parent / "container_worker.py"
 ANSWER_S = 20.0  # a decoder that says nothing for so long is stuck
 MAX_ANSWER_BYTES = 1 << 20  # of one message; an Opus frame of 120 ms takes 4 KiB
+
+
+def check_container(encoding: Encoding) -> None:
+    """Raises UnsupportedAudioError for a container that cannot be decoded here; others pass."""
+    if encoding in CONTAINERS and find_spec("av") is None:
+        text = f"{encoding} needs PyAV on the server: pip install -e '.[opus]'"
+        raise UnsupportedAudioError(text)
 
 
 class ContainerDecoder:
@@ -57,8 +64,7 @@ class ContainerDecoder:
             await process.wait()
 
     async def _begun(self) -> asyncio.subprocess.Process:
-        if find_spec("av") is None:
-            raise AudioError(f"{self._encoding} needs PyAV on the server: pip install -e '.[opus]'")
+        check_container(self._encoding)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", WORKER, self._encoding),
             stdin=asyncio.subprocess.PIPE,

@@ -25,10 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 async def serve(
-    engine: Engine, settings: Config, model: websocket.ServedModel, told: asyncio.Event
+    engine: Engine,
+    settings: Config,
+    model: websocket.ServedModel,
+    told: asyncio.Event,
+    renew: asyncio.Event,
 ) -> None:
     """Serve until told; then stop accepting, finish what was heard and say goodbye.
 
+    Whenever `renew` is set, tokens and certificate are read again.
     Caption files and MQTT begin first and end last: they have the sessions of all the others.
     Raises ConfigError, CaptionFileError and ListenError for what cannot be served.
     """
@@ -47,7 +52,16 @@ async def serve(
         ws, http = ("wss", "https") if settings.server.tls_cert else ("ws", "http")
         print(f"serving {model.name} ({latency}) at {ws}://{address}/v1/stream")
         print(*places, f"live captions in a browser at {http}://{address}/", sep="\n", flush=True)
-        await told.wait()
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(_renew(own, renew), name="renew")
+            await told.wait()
+            renewing.cancel()
+
+
+async def _renew(server: websocket.WebSocketServer, asked: asyncio.Event) -> None:
+    while await asked.wait():
+        asked.clear()
+        await server.reload()
 
 
 async def _begin_captions(edges: AsyncExitStack, engine: Engine, settings: CaptionsConfig) -> str:

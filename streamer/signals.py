@@ -1,4 +1,4 @@
-"""Signals that end a command politely: the first is heard, a second interrupts."""
+"""Signals that end a command politely, the first is heard, a second interrupts; and SIGHUP."""
 
 import asyncio
 import signal
@@ -22,3 +22,18 @@ def on_signals(end: Callable[[], object]) -> Iterator[None]:
     finally:
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
+
+
+@contextmanager
+def on_hangup(heard: Callable[[], object]) -> Iterator[None]:
+    """Let SIGHUP be heard in the block, and end nothing; where there is none, nothing is heard."""
+    hangup: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(hangup, heard)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(hangup)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from streamer.audio import AudioError, PcmDecoder, Samples
+from streamer.audio import AudioError, PcmDecoder, Samples, UnsupportedAudioError
 from streamer.messages import AudioFormat, Encoding, MessageError
 
 MAX_HEADER_BYTES = 64 << 10  # a header without audio behind it is refused
@@ -91,7 +91,7 @@ class SniffingDecoder:
         """The file's format; its channels stay apart where that was announced."""
         wanted = self._announced
         if wanted.separate and audio.channels != wanted.channels:
-            raise AudioError(
+            raise UnsupportedAudioError(
                 f"expected a WAV file of {wanted.channels} channels, got {audio.channels}"
             )
         return replace(audio, separate=wanted.separate)
@@ -111,10 +111,10 @@ def _format(chunk: bytes) -> AudioFormat:
         (tag,) = struct.unpack_from("<H", chunk, 24)
     encoding = ENCODINGS.get((tag, bits))
     if encoding is None:
-        raise AudioError(
+        raise UnsupportedAudioError(
             f"expected a WAV file of PCM16, float32, μ-law or A-law, got format {tag}, {bits} bits"
         )
     try:
         return AudioFormat(encoding, rate, channels)
     except MessageError as error:
-        raise AudioError(f"the WAV file: {error}") from error
+        raise UnsupportedAudioError(f"the WAV file: {error}") from error

@@ -32,6 +32,8 @@ class ServerConfig:
     max_messages_per_s: int = setting(1_000, "messages read per second and connection")
     start_timeout_s: float = setting(5.0, "seconds a client has for its start message")
     idle_timeout_s: float = setting(60.0, "seconds a client may send nothing before its stop")
+    max_session_s: float = setting(14_400.0, "seconds a session may last; 0: any number")
+    max_speed: float = setting(0.0, "times real time that audio may come for long; 0: any")
     send_timeout_s: float = setting(3.0, "seconds a client may leave a message unread")
     drain_timeout_s: float = setting(25.0, "seconds open sessions have to finish at shutdown")
     resume_window_s: float = setting(
@@ -54,6 +56,9 @@ class ServerConfig:
         check_range("max_frame_bytes", self.max_frame_bytes, 1 << 10, 64 << 20)
         check_range("max_text_bytes", self.max_text_bytes, 1 << 8, self.max_frame_bytes)
         check_range("max_messages_per_s", self.max_messages_per_s, 1, 1_000_000)
+        check_range("max_session_s", self.max_session_s, 0.0, 604_800.0)
+        if self.max_speed:
+            check_range("max_speed", self.max_speed, 1.0, 1_000.0)
         check_range("resume_window_s", self.resume_window_s, 0.0, 3_600.0)
         check_range("max_detached", self.max_detached, 0, 1_000_000)
         check_range("max_unconfirmed_events", self.max_unconfirmed_events, 16, 1_000_000)

@@ -19,6 +19,7 @@ from streamer.core.hypothesis import (
 from streamer.core.options import Hotword
 from streamer.messages.checks import MessageError
 from streamer.messages.client import (
+    CONTAINERS,
     AudioFormat,
     ClientMessage,
     Configure,
@@ -41,6 +42,7 @@ from streamer.messages.server import (
     Append,
     Configured,
     Error,
+    GoAway,
     Limits,
     Ready,
     Resumed,
@@ -49,11 +51,11 @@ from streamer.messages.server import (
 
 # fmt: off
 __all__ = [
-    "Ack", "Append", "AudioFormat", "ClientMessage", "Closed", "Configure", "Configured",
-    "Confirm", "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event", "Final", "Flush",
-    "Flushed", "Gap", "GrowingText", "Hotword", "Keyword", "KeywordWish", "Limits", "MessageError",
-    "Partial", "Ready", "Resume", "Resumed", "ServerMessage", "SpeechStart", "Start", "Stop",
-    "TextWishes", "Word", "decode_client", "decode_numbered", "decode_server", "encode",
-    "expected_words",
+    "CONTAINERS", "Ack", "Append", "AudioFormat", "ClientMessage", "Closed", "Configure",
+    "Configured", "Confirm", "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event",
+    "Final", "Flush", "Flushed", "Gap", "GoAway", "GrowingText", "Hotword", "Keyword",
+    "KeywordWish", "Limits", "MessageError", "Partial", "Ready", "Resume", "Resumed",
+    "ServerMessage", "SpeechStart", "Start", "Stop", "TextWishes", "Word", "decode_client",
+    "decode_numbered", "decode_server", "encode", "expected_words",
 ]
 # fmt: on

@@ -122,8 +122,11 @@ class Start:
     keywords: tuple[KeywordWish, ...] | None = None  # None: the server's
     append_only: bool = False  # `append` instead of partials
     resume: bool = False  # keep the session when the connection is lost: `ready` has a token
+    model: str | None = None  # the one it must be, by the name in `ready`; None: whichever it is
 
     def __post_init__(self) -> None:
+        expected = f"at most {MAX_ID_LENGTH} characters"
+        check(len(self.model or "") <= MAX_ID_LENGTH, "model", expected, self.model)
         expected_words(self.hotwords)
         count = len(self.keywords or ())
         check(count <= MAX_KEYWORDS, "keywords", f"at most {MAX_KEYWORDS}", count)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 from streamer.core.hypothesis import Final, Partial
 from streamer.messages.checks import MessageError, check, shown
-from streamer.messages.client import CLIENT, ClientMessage
+from streamer.messages.client import CLIENT, AudioFormat, ClientMessage
 from streamer.messages.server import SERVER, ServerMessage
 
 _EXPECTED = {bool: "true or false", str: "a string", int: "a whole number", float: "a number"}
@@ -39,8 +39,9 @@ def encode(
 def decode_client(text: str) -> ClientMessage:
     """Read a client's text; raises MessageError saying what was expected and what came.
 
-    Fatal: no JSON object, or a bad `start` or `resume`. Not fatal: an unknown type, another bad
-    message. Unknown fields are ignored; null means absent.
+    Fatal: no JSON object, or a bad `start` or `resume`, with code "unsupported_audio" if it is the
+    form of audio. Not fatal: an unknown type, another bad message. Unknown fields are ignored; null
+    means absent.
     """
     return cast("ClientMessage", _message(_parsed(text), CLIENT))
 
@@ -89,7 +90,9 @@ def _message(body: dict[str, Any], types: Mapping[str, type]) -> object:
     try:
         return _build(types[kind], body)
     except ValueError as error:
-        raise MessageError(f"{kind}: {error}", fatal=kind in ("start", "resume")) from error
+        code = error.code if isinstance(error, MessageError) else "bad_request"
+        is_fatal = kind in ("start", "resume")
+        raise MessageError(f"{kind}: {error}", code=code, fatal=is_fatal) from error
 
 
 def _refuse_constant(name: str) -> None:
@@ -127,7 +130,11 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
         return value
     if is_dataclass(hint):
         check(isinstance(value, dict), name, "an object", value)
-        return _build(cast("type", hint), value)
+        try:
+            return _build(cast("type", hint), value)
+        except MessageError as error:
+            code = "unsupported_audio" if hint is AudioFormat else error.code
+            raise MessageError(str(error), code=code) from error
     kinds = (int, float) if hint is float else hint
     wanted = isinstance(value, kinds) and (hint is bool) == isinstance(value, bool)
     check(wanted, name, _EXPECTED[hint], value)

@@ -75,7 +75,21 @@ class Error:
     code: str
     message: str
     fatal: bool
-    retry_after_s: float | None = None  # with code "capacity": when to come back
+    retry_after_s: float | None = None  # when to come back
+    retryable: bool | None = None  # of a fatal one: another session may go well
+    resume: bool | None = None  # of a fatal one: this session waits for a `resume`
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The session ends soon: speak on to the end of the utterance; `closed` follows by itself."""
+
+    code: str  # why: "restart" or "too_long"
+    message: str
+    time_left_s: float  # at most
+    retryable: bool  # another session may go well
+    resume: bool  # this one waits for a `resume`
+    retry_after_s: float | None = None  # when to come back
 
 
 # The recognizer's events are messages as they are.
@@ -86,6 +100,7 @@ ServerMessage = (
     | Configured
     | Append
     | Error
+    | GoAway
     | SpeechStart
     | Partial
     | Final
@@ -108,5 +123,6 @@ SERVER: Mapping[str, type] = {
     "configured": Configured,
     "append": Append,
     "error": Error,
+    "goaway": GoAway,
     "closed": Closed,
 }

@@ -238,10 +238,10 @@ async def test_what_cannot_be_heard_apart_is_refused() -> None:
     mono = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\0\0\0"
     async with service() as running:
         heard, code = await said_to(running.url, START, mono, STOP)
-        assert (errors(heard), code) == ([("bad_audio", True)], 4400)
+        assert (errors(heard), code) == ([("unsupported_audio", True)], 4415)
         opus = '{"type":"start","audio":{"encoding":"ogg_opus","separate":true}}'
         heard, code = await said_to(running.url, opus)
-        assert (errors(heard), code) == ([("bad_request", True)], 4400)
+        assert (errors(heard), code) == ([("unsupported_audio", True)], 4415)
 
 
 async def _heard(running: Service, audio: m.AudioFormat, data: bytes) -> list[m.ServerMessage]:

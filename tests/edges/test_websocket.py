@@ -149,23 +149,15 @@ async def test_other_encodings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "code"),
-    [
-        (LAMP, 4400),
-        (STOP, 4400),
-        ("not json", 4400),
-        ('{"type":"start","audio":{"sample_rate":1}}', 4400),
-        ('{"type":"start","audio":{"encoding":"opus"}}', 4400),
-        ('{"type":"start","hotwords":"' + "x" * 20_000 + '"}', 4400),
-        ("[" * 10_000, 4400),
-    ],
+    "first",
+    [LAMP, STOP, "not json", '{"type":"start","hotwords":"' + "x" * 20_000 + '"}', "[" * 10_000],
 )
 @in_loop
-async def test_a_bad_beginning_gets_an_error_and_a_close_code(first: str, code: int) -> None:
+async def test_a_bad_beginning_gets_an_error_and_a_close_code(first: str) -> None:
     async with service() as running:
         heard, closed_with = await said_to(running.url, first)
         assert errors(heard) == [("bad_request", True)]
-        assert closed_with == code
+        assert closed_with == 4400
         assert running.engine.open_sessions == 0
 
 

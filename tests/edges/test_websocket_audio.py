@@ -64,7 +64,7 @@ async def test_a_wav_file_that_cannot_be_decoded_is_refused() -> None:
     broken = wav(b"").replace(b"\1\0\1\0", b"\2\0\1\0", 1)
     async with service() as running:
         heard, code = await said_to(running.url, m.encode(m.Start()), broken + bytes(999))
-    assert (errors(heard), code) == ([("bad_audio", True)], 4400)
+    assert (errors(heard), code) == ([("unsupported_audio", True)], 4415)
     assert "got format 2, 16 bits" in heard[-1].message
 
 
@@ -93,7 +93,7 @@ def test_opus_is_heard_as_its_samples_are_and_harms_nobody_else(model: str, enco
             assert finals(heard) == finals(same) == finals(expected) != []
             assert heard[-1] == same[-1] == expected[-1]
             assert (code, errors(heard)) == (1000, [])
-            assert (refused_code, errors(refused)) == (4400, [("bad_audio", True)])
+            assert (refused_code, errors(refused)) == (4422, [("bad_audio", True)])
 
     scenario()
 

@@ -7,25 +7,24 @@ handshakes, other connections, what outlives this one.
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamer import messages
-from streamer.audio import SAMPLE_RATE, AudioError
+from streamer.audio import SAMPLE_RATE
 from streamer.config import ServerConfig
 from streamer.edges.websocket.conversation import SLICES_PER_S, Conversation
 from streamer.edges.websocket.conversations import Conversations
+from streamer.edges.websocket.gate import Client
 from streamer.edges.websocket.intake import Intake
 from streamer.edges.websocket.journal import ForgottenError
-from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
+from streamer.edges.websocket.leaving import IDLE_S, SAMPLES, Leaving, notice_s
+from streamer.edges.websocket.peer import ENDINGS, NORMAL, Peer, PeerError, comes_back
 from streamer.engine.errors import SessionError
 
 ACK_SAMPLES = SAMPLE_RATE // SLICES_PER_S  # and the next slice at the latest: under 500 ms
-LEAVING_IDLE_S = 1.0  # at shutdown, a client that sends nothing for so long has no more to say
-LEAVING_SAMPLES = SAMPLE_RATE // 2  # at shutdown: a word that has begun is known by then
-GOODBYES = {1000, 1001, 1005}  # close codes of a client that has no further wish
-COMES_BACK = {"timeout", "resumed_elsewhere"}  # errors after which a session can be resumed
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +33,20 @@ class Connection:
     """Serves one client in `run`; `leave` ends it politely from outside, `cut` at once."""
 
     def __init__(
-        self, connection: ServerConnection, conversations: Conversations, config: ServerConfig
+        self,
+        connection: ServerConnection,
+        client: Client,
+        conversations: Conversations,
+        config: ServerConfig,
     ) -> None:
         self.id = secrets.token_hex(4)
         self._peer = Peer(connection, f"connection {self.id}")
+        self._client = client
         self._conversations, self._config = conversations, config
         self._running: asyncio.Task[None] | None = None  # the task of `run`
         self._intake = Intake(self._peer, config)
-        self._is_displaced = False
-        self._is_leaving = False
-        self._leave_at = 0.0  # loop time by which it leaves, whatever is being said
-        self._leave_from_samples = 0  # before it leaves, so many samples must have been taken
+        self._refusal: PeerError | None = None  # with which it must end now
+        self._leaving: Leaving | None = None
         self._conversation: Conversation | None = None
         self._acknowledged = 0  # samples
         self._warned_of_bad_audio = False
@@ -57,7 +59,8 @@ class Connection:
         except ConnectionClosed:
             logger.info("connection %s: the client has gone", self.id)
         except PeerError as fault:
-            await self._peer.end(fault.error)
+            is_kept = self._conversation is not None and self._conversation.may_come_back
+            await self._peer.end(fault.error, is_kept=is_kept)
         except SessionError as failure:
             logger.warning("connection %s: session failed: %s", self.id, failure)
             code = "too_slow" if failure.code == "too_slow" else "internal"
@@ -69,22 +72,27 @@ class Connection:
 
     def displace(self) -> None:
         """Let go of the conversation: another connection has come for it."""
-        self._is_displaced = True
+        self.refuse(PeerError("resumed_elsewhere", "another connection has resumed this session"))
+
+    def refuse(self, why: PeerError) -> None:
+        """End with this error, as soon as what is being taken is taken."""
+        self._refusal = why
         self._intake.interrupt()
 
-    async def leave(self, grace_s: float) -> None:
-        """End the conversation: finish what was received, say `closed`, close with 1012.
+    async def leave(self, reason: str, grace_s: float) -> None:
+        """End the conversation: say so, finish what was received, say `closed` and close.
 
         An utterance in progress may go on to its end, for at most `grace_s`.
         """
         if self._conversation is None:
-            await self._peer.close(RESTART)
+            await self._peer.close(ENDINGS[reason].close_code)
             return
+        now = asyncio.get_running_loop().time()
         received = self._conversation.session.received_samples
-        self._leave_at = asyncio.get_running_loop().time() + grace_s
-        self._leave_from_samples = received + LEAVING_SAMPLES
-        self._is_leaving = True
-        self._intake.interrupt(min(grace_s, LEAVING_IDLE_S))
+        self._leaving = Leaving(reason, now + grace_s, received + SAMPLES)
+        self._intake.interrupt(min(grace_s, IDLE_S))
+        with suppress(ConnectionClosed):
+            await self._peer.send(self._leaving.announcement(now))
 
     def cut(self) -> None:
         """End at once, with nothing said."""
@@ -98,15 +106,17 @@ class Connection:
         """The conversation that the first message asks for, which must come soon."""
         limit_s = self._config.start_timeout_s
         first = await self._intake.receive(limit_s)
+        if self._refusal is not None:
+            raise self._refusal
         if first is None:
             raise PeerError("timeout", f"expected a start message within {limit_s:g} s")
         if isinstance(first, bytes):
             raise PeerError("bad_request", "expected a start message first, got audio")
         match await self._intake.decoded(first):
             case messages.Start() as start:
-                return await self._conversations.open(start), None
+                return await self._conversations.open(start, self._client), None
             case messages.Resume() as resume:
-                return self._conversations.find(resume), resume
+                return self._conversations.find(resume, self._client), resume
         raise PeerError("bad_request", "expected a start message first")
 
     async def _serve(self, begun: tuple[Conversation, messages.Resume | None]) -> None:
@@ -116,10 +126,11 @@ class Connection:
             try:
                 await self._greet(conversation, resume)
                 await self._converse(conversation)
-                if await self._peer.close(RESTART if self._is_leaving else NORMAL):
+                code = NORMAL if self._leaving is None else self._leaving.close_code
+                if await self._peer.close(code):
                     conversation.gone()
             except BaseException as end:
-                if not _comes_back(end):
+                if not comes_back(end):
                     conversation.gone()
                 raise
 
@@ -145,10 +156,22 @@ class Connection:
             async with asyncio.TaskGroup() as tasks:
                 feeding = self._feed(conversation)
                 feeder = tasks.create_task(feeding, name=f"feed {conversation.id}")
+                ending = self._end_in_time(conversation)
+                clock = tasks.create_task(ending, name=f"clock {conversation.id}")
                 if await self._publish(conversation):
                     feeder.cancel()
+                    clock.cancel()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    async def _end_in_time(self, conversation: Conversation) -> None:
+        """Leave when the session has lasted as long as it may, or soon will have."""
+        longest_s = self._config.max_session_s
+        if longest_s:
+            left_s = conversation.began_at + longest_s - asyncio.get_running_loop().time()
+            grace_s = notice_s(longest_s)
+            await asyncio.sleep(left_s - grace_s)
+            await self.leave("too_long", max(0.0, min(grace_s, left_s)))
 
     # --- client to session ------------------------------------------------------------------------
 
@@ -163,22 +186,19 @@ class Connection:
                 await self._hear(conversation, received)
             elif received is not None:
                 await self._obey(conversation, received)
-            if received is None or self._is_time_to_leave(conversation):
+            if received is None or self._must_leave(conversation):
                 await self._stop(conversation)
             await asyncio.sleep(0)  # a burst of flushes leaves the publisher its turns
 
     async def _hear(self, conversation: Conversation, audio: bytes) -> None:
         for part in conversation.slices(audio):
-            if conversation.is_stopped or self._is_displaced:
+            if conversation.is_stopped or self._refusal is not None:
                 return
-            try:
-                await conversation.accept(part)
-            except AudioError as error:
-                raise PeerError("bad_audio", str(error)) from error
+            await conversation.accept(part)
             received = conversation.session.received_samples
             if received - self._acknowledged >= ACK_SAMPLES:
                 self._acknowledged = received
-                await self._peer.send(_ack(conversation))
+                await self._peer.send(conversation.ack())
         if conversation.bad_samples and not self._warned_of_bad_audio:
             self._warned_of_bad_audio = True
             message = "the audio has samples that are not numbers; they were taken as silence"
@@ -208,10 +228,7 @@ class Connection:
     async def _stop(self, conversation: Conversation) -> None:
         if conversation.is_stopped:
             return
-        try:
-            leftover_bytes = await conversation.stop()
-        except AudioError as error:
-            raise PeerError("bad_audio", str(error)) from error
+        leftover_bytes = await conversation.stop()
         if leftover_bytes:
             message = f"{leftover_bytes} bytes at the end were no whole sample"
             await self._complain("truncated_sample", message)
@@ -229,11 +246,9 @@ class Connection:
             message = f"{', '.join(names)}: ignored, the server runs without --lm or --beam"
             await self._complain("unsupported", message)
 
-    def _is_time_to_leave(self, conversation: Conversation) -> bool:
-        if not self._is_leaving or asyncio.get_running_loop().time() >= self._leave_at:
-            return self._is_leaving
-        has_begun = conversation.session.received_samples >= self._leave_from_samples
-        return has_begun and not conversation.is_speaking
+    def _must_leave(self, conversation: Conversation) -> bool:
+        now = asyncio.get_running_loop().time()
+        return self._leaving is not None and self._leaving.is_due(conversation, now)
 
     # --- session to client ------------------------------------------------------------------------
 
@@ -259,35 +274,12 @@ class Connection:
         limit_s: float | None = self._config.idle_timeout_s
         if conversation.is_stopped:
             limit_s = None
-        elif self._is_leaving:
-            limit_s = LEAVING_IDLE_S
-        received = None if self._is_displaced else await self._intake.receive(limit_s)
-        if self._is_displaced:
-            message = "another connection has resumed this session"
-            raise PeerError("resumed_elsewhere", message)
-        if received is None and not self._is_leaving:
+        elif self._leaving is not None:
+            limit_s = IDLE_S
+        received = None if self._refusal is not None else await self._intake.receive(limit_s)
+        if self._refusal is not None:
+            raise self._refusal
+        if received is None and self._leaving is None:
             message = f"expected audio or stop within {limit_s:g} s"
             raise PeerError("timeout", message)
         return received
-
-
-def _ack(conversation: Conversation) -> messages.Ack:
-    received = conversation.session.received_samples
-    if not conversation.is_kept:
-        return messages.Ack(received)
-    return messages.Ack(received, conversation.taken_bytes, conversation.taken_messages)
-
-
-def _comes_back(end: BaseException) -> bool:
-    """Whether a client may resume after a connection that ended so.
-
-    One that closes properly has no further wish; one that vanishes, falls silent or comes by
-    another connection has.
-    """
-    match end:
-        case ConnectionClosed():
-            is_goodbye = end.rcvd is not None and end.rcvd.code in GOODBYES
-            return not (is_goodbye and end.rcvd_then_sent)
-        case PeerError():
-            return end.error.code in COMES_BACK
-    return False

@@ -8,16 +8,19 @@ Must not know: sockets, what a connection says in which order.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
 from streamer import messages
-from streamer.audio import bytes_per_sample
+from streamer.audio import AudioError, UnsupportedAudioError, bytes_per_sample
 from streamer.config import DecodingOptions, EndpointRules
 from streamer.container import ContainerDecoder
 from streamer.edges.websocket.channels import Channels
+from streamer.edges.websocket.gate import Client
+from streamer.edges.websocket.guard import Guard
 from streamer.edges.websocket.journal import Journal
+from streamer.edges.websocket.peer import PeerError
 from streamer.engine.errors import SessionError
 from streamer.engine.session import Session
 from streamer.wav import SniffingDecoder
@@ -44,13 +47,16 @@ class Conversation:
     def __init__(
         self,
         name: str,
+        client: Client,
         session: Channels,
         start: messages.Start,
         endpoint: EndpointRules,
         journal: Journal,
         window_s: float,
+        max_speed: float = 0.0,
     ) -> None:
-        self.id = name
+        self.id, self.client = name, client
+        self.began_at = asyncio.get_running_loop().time()
         self.token = secrets.token_urlsafe(24)
         self.start, self.session, self.journal = start, session, journal
         self.taken_bytes = self.taken_messages = 0  # of what the client has sent
@@ -62,6 +68,7 @@ class Conversation:
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
         if start.audio.is_container:
             self._decoder = ContainerDecoder(start.audio.encoding)
+        self._guard = Guard(max_speed)
         self.window_s, self.is_kept = window_s, window_s > 0
         self._has_gone = False
         self._holder: Holder | None = None
@@ -115,6 +122,11 @@ class Conversation:
         """Its client has all that it wants: nobody will come back."""
         self._has_gone = True
         self._changed.set()
+
+    @property
+    def may_come_back(self) -> bool:
+        """Whether its client may still resume it."""
+        return self.window_s > 0 and not self._has_gone
 
     def give_up(self) -> None:
         """Do not wait for its client any longer than a connection holds it."""
@@ -176,14 +188,22 @@ class Conversation:
     async def accept(self, audio: bytes) -> None:
         """Take audio; it counts as taken when the session has all of it. Not to be cancelled.
 
-        Raises AudioError for what cannot be decoded.
+        PeerError for what cannot be decoded, and "too_fast" for what was taken and came too early.
         """
-        if isinstance(self._decoder, ContainerDecoder):
-            async for samples in self._decoder.accept(audio):
-                await self.session.send(samples)
-        else:
-            await self.session.send(self._decoder.accept(audio))
+        received, bad = self.session.received_samples, self.bad_samples
+        with _faults_told():
+            if isinstance(self._decoder, ContainerDecoder):
+                async for samples in self._decoder.accept(audio):
+                    await self.session.send(samples)
+            else:
+                await self.session.send(self._decoder.accept(audio))
+                wanted = self.start.audio
+                count = len(audio) * wanted.channels // bytes_per_sample(wanted)
+                second = wanted.sample_rate * wanted.channels
+                self._guard.check_numbers(count, self.bad_samples - bad, second)
         self.taken_bytes += len(audio)
+        now = asyncio.get_running_loop().time()
+        self._guard.check_pace(self.session.received_samples - received, now)
 
     async def flush(self, name: str) -> None:
         """Finalise what was taken so far."""
@@ -218,23 +238,42 @@ class Conversation:
     async def stop(self) -> int:
         """No more audio will come; gives the number of bytes that were no whole sample.
 
-        Raises AudioError for what cannot be decoded.
+        PeerError for what cannot be decoded.
         """
         self.is_stopped = True
         leftover_bytes = 0
-        if isinstance(self._decoder, ContainerDecoder):
-            async for samples in self._decoder.finish():
-                await self.session.send(samples)
-        else:
-            await self.session.send(self._decoder.finish())
-            leftover_bytes = self._decoder.leftover_bytes
+        with _faults_told():
+            if isinstance(self._decoder, ContainerDecoder):
+                async for samples in self._decoder.finish():
+                    await self.session.send(samples)
+            else:
+                await self.session.send(self._decoder.finish())
+                leftover_bytes = self._decoder.leftover_bytes
         await self.session.finish()
         return leftover_bytes
+
+    def ack(self) -> messages.Ack:
+        """What was taken so far."""
+        received = self.session.received_samples
+        if not self.is_kept:
+            return messages.Ack(received)
+        return messages.Ack(received, self.taken_bytes, self.taken_messages)
 
     @property
     def bad_samples(self) -> int:
         """Samples that were no numbers."""
         return 0 if isinstance(self._decoder, ContainerDecoder) else self._decoder.replaced
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """What is wrong with a client's audio ends its connection."""
+    try:
+        yield
+    except UnsupportedAudioError as error:
+        raise PeerError("unsupported_audio", str(error)) from error
+    except AudioError as error:
+        raise PeerError("bad_audio", str(error)) from error
 
 
 def patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:

@@ -3,15 +3,17 @@
 Owns their tasks, the limits of those without a connection, and what `ready` says. Must not know:
 sockets, audio.
 
-Limits, and what happens at them: of more than `max_detached` conversations without a connection the
-one left longest is finished and forgotten; when a new client finds too few sessions free, so are
-those that were left YIELDS_AFTER_S ago, as many as it takes, and it gets theirs. Of separate
-channels each has a session, and a client that cannot have all gets none.
+Limits, and what happens at them: conversations without a connection count in the limits of their
+token and address, whose next `start` gets the error `quota`. Of more than `max_detached` of them,
+the one left longest, of whoever has most, is finished and forgotten; when a new client finds too
+few sessions free, so are those that were left YIELDS_AFTER_S ago, as many as it takes, and it gets
+theirs. Of separate channels each has a session, and a client that cannot have all gets none.
 """
 
 import asyncio
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +22,12 @@ from types import TracebackType
 from typing import Self
 
 from streamer import messages
-from streamer.audio import SAMPLE_RATE
+from streamer.audio import SAMPLE_RATE, AudioError
 from streamer.config import EndpointRules, Phrase, ServerConfig
+from streamer.container import check_container
 from streamer.edges.websocket.channels import Channels
 from streamer.edges.websocket.conversation import Conversation, Holder, patched
+from streamer.edges.websocket.gate import Client, Gate, RefusalError
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
 from streamer.engine.engine import Engine
@@ -50,9 +54,10 @@ class Conversations:
         endpoint: EndpointRules,
         config: ServerConfig,
         model: ServedModel,
+        gate: Gate,
     ) -> None:
         self._engine, self._endpoint = engine, endpoint
-        self._config, self._model = config, model
+        self._config, self._model, self._gate = config, model, gate
         self._all: dict[str, Conversation] = {}  # by id
         self._detached: dict[Conversation, float] = {}  # loop time since when, longest first
         self._no_token = secrets.token_urlsafe()  # nobody's: what a wrong session is checked with
@@ -82,12 +87,14 @@ class Conversations:
         """Whether finals can have a written form."""
         return self._engine.text.writer is not None
 
-    async def open(self, start: messages.Start) -> Conversation:
-        """A new conversation.
+    async def open(self, start: messages.Start, client: Client) -> Conversation:
+        """A new conversation of a client.
 
-        PeerError("capacity") if there is no session to be had, PeerError("bad_request") for
-        keywords that the model cannot spell or that are redacted.
+        PeerError("capacity") if there is no session to be had, "quota" if the client has too many
+        that wait for a resume, "no_model" or "unsupported_audio" for what is not served here, and
+        "bad_request" for keywords that the model cannot spell or that are redacted.
         """
+        self._check(start, client)
         config, name = self._config, secrets.token_hex(8)
         window_s = config.resume_window_s if start.resume else 0.0
         # A whole burst may be flushes, and each is answered by a final and its id.
@@ -97,21 +104,35 @@ class Conversations:
         channels = Channels(self._opened(ids, start, rules, burst), separate=start.audio.separate)
         events = len(ids) * max(config.max_unconfirmed_events, burst)
         journal = Journal(events, keeps=window_s > 0)
-        conversation = Conversation(name, channels, start, rules, journal, window_s)
+        speed = config.max_speed
+        conversation = Conversation(name, client, channels, start, rules, journal, window_s, speed)
         self._all[name] = conversation
         self._detached[conversation] = asyncio.get_running_loop().time()
         self._tasks.create_task(self._run(conversation), name=f"conversation {name}")
         return conversation
 
-    def find(self, wanted: messages.Resume) -> Conversation:
+    def _check(self, start: messages.Start, client: Client) -> None:
+        """Raises PeerError for a start that cannot be, whatever the engine has free."""
+        if start.model not in (None, self._model.name):
+            raise PeerError("no_model", f"the model here is {self._model.name}")
+        try:
+            check_container(start.audio.encoding)
+            self._gate.check_waiting(client, [each.client for each in self._detached])
+        except AudioError as error:
+            raise PeerError("unsupported_audio", str(error)) from error
+        except RefusalError as error:
+            raise PeerError("quota", error.text, error.retry_after_s) from error
+
+    def find(self, wanted: messages.Resume, client: Client) -> Conversation:
         """The conversation that a client goes on with; PeerError("no_session") if it cannot.
 
-        A wrong token is answered as a session that never was.
+        A wrong token, of the session or of another client, is answered as a session that never was.
         """
         found = self._all.get(wanted.session)
         expected = self._no_token if found is None else found.token
         token = wanted.token.encode(errors="surrogatepass")  # JSON may hold half a pair
-        if not hmac.compare_digest(expected.encode(), token) or found is None:
+        is_right = hmac.compare_digest(expected.encode(), token)
+        if not is_right or found is None or found.client.identity.name != client.identity.name:
             raise PeerError("no_session", "the session is over, or never was: start another")
         return found
 
@@ -125,8 +146,14 @@ class Conversations:
             finally:
                 if not conversation.ended.is_set():
                     self._detached[conversation] = asyncio.get_running_loop().time()
-                for oldest in tuple(self._detached)[: -self._config.max_detached or None]:
-                    oldest.give_up()
+                self._give_up_too_many()
+
+    def _give_up_too_many(self) -> None:
+        waiting = [each for each in self._detached if each.may_come_back]
+        while len(waiting) > self._config.max_detached:
+            owners = [self._gate.owner(each.client) for each in waiting]
+            ((greediest, _),) = Counter(owners).most_common(1)  # of equals, who came first
+            waiting.pop(owners.index(greediest)).give_up()
 
     def give_up(self) -> None:
         """Keep no conversation any longer than a connection has it."""

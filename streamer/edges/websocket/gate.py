@@ -8,8 +8,12 @@ import asyncio
 import http
 import logging
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from websockets import Headers
+from websockets.asyncio.server import ServerConnection
+from websockets.typing import Subprotocol
 
 from streamer.config import ServerConfig
 from streamer.edges.websocket import tokens
@@ -23,6 +27,14 @@ MAX_FAILURES_PER_MINUTE = 5  # wrong tokens of one address
 FULL_RETRY_S = 5
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whose a connection is, and where it comes from."""
+
+    identity: Identity = ANYONE
+    address: str = ""
 
 
 class RefusalError(Exception):
@@ -52,6 +64,16 @@ class Gate:
         self._present = Present()
         self._arrivals = Rate(config.max_new_per_minute)
         self._failures = Rate(MAX_FAILURES_PER_MINUTE)
+
+    async def reload(self) -> None:
+        """Read the tokens again; ConfigError, and the old ones hold, if they cannot be read."""
+        self._tokens = await asyncio.to_thread(tokens.load, self._config)
+        self._tickets.keep(self._tokens)
+
+    def admits(self, client: Client, scope: str) -> bool:
+        """Whether one who was let in would be let in again, by the tokens of now."""
+        known = self._tokens.known(client.identity.digest)
+        return not self.asks or (known is not None and scope in known.scopes)
 
     @property
     def has_tls(self) -> bool:
@@ -106,35 +128,58 @@ class Gate:
             return None
         return self._tickets.redeem(tickets[0].removeprefix(TICKET_PREFIX), now)
 
-    def issue(self, address: str, identity: Identity) -> str:
+    def issue(self, client: Client) -> str:
         """A ticket for one websocket soon; raises RefusalError for those who come too often."""
-        self.check_limits(address, identity)
-        return self._tickets.issue(identity, _now())
+        self.check_limits(client)
+        return self._tickets.issue(client.identity, _now())
 
-    def check_limits(self, address: str, identity: Identity) -> None:
+    def check_limits(self, client: Client) -> None:
         """Count an arrival; RefusalError if its address or token has too many, or too often."""
-        config, now = self._config, _now()
-        most = {f"token {identity.name}": config.max_per_token} if self.asks else {}
-        if not is_loopback(address):
-            most[f"address {address_key(address)}"] = config.max_per_address
-        for key, limit in most.items():
+        limits, now = self._limits(client), _now()
+        for key, limit in limits.items():
             whose = key.partition(" ")[0]
             status = http.HTTPStatus.TOO_MANY_REQUESTS
             if wait_s := self._arrivals.wait_s(key, now):
                 raise RefusalError(status, f"too many new connections of this {whose}\n", wait_s)
             if limit and self._present[key] >= limit:
                 raise RefusalError(status, f"too many connections of this {whose}\n", FULL_RETRY_S)
-        for key in most:
+        for key in limits:
             self._arrivals.take(key, now)
 
-    def enter(self, address: str, identity: Identity) -> None:
+    def check_waiting(self, client: Client, waiting: Iterable[Client]) -> None:
+        """RefusalError if the client's websockets are too many together with what else is its.
+
+        `waiting`: whose the sessions are that wait for a resume, of all clients.
+        """
+        waiting = tuple(waiting)
+        for key, limit in self._limits(client).items():
+            own = sum(key in _keys(each) for each in waiting)
+            if limit and self._present[key] + own > limit:
+                whose = key.partition(" ")[0]
+                text = f"too many sessions of this {whose}: {own} wait for a resume"
+                raise RefusalError(http.HTTPStatus.TOO_MANY_REQUESTS, text, FULL_RETRY_S)
+
+    def _limits(self, client: Client) -> dict[str, int]:
+        """What the client is counted as, and how many of it there may be; 0: any number."""
+        token, address = _keys(client)
+        limits = {token: self._config.max_per_token} if self.asks else {}
+        if not is_loopback(client.address):
+            limits[address] = self._config.max_per_address
+        return limits
+
+    def owner(self, client: Client) -> str:
+        """Whom what the client has is counted as: its token's name, else its address."""
+        token, address = _keys(client)
+        return token if self.asks else address
+
+    def enter(self, client: Client) -> None:
         """A websocket is open; it must `leave`."""
-        for key in (f"token {identity.name}", f"address {address_key(address)}"):
+        for key in _keys(client):
             self._present.enter(key)
 
-    def leave(self, address: str, identity: Identity) -> None:
+    def leave(self, client: Client) -> None:
         """It is closed."""
-        for key in (f"token {identity.name}", f"address {address_key(address)}"):
+        for key in _keys(client):
             self._present.leave(key)
 
     def check_metrics(self, address: str, headers: Headers) -> None:
@@ -145,6 +190,15 @@ class Gate:
             text = "only this machine may read the metrics: give others a token\n"
             raise RefusalError(http.HTTPStatus.FORBIDDEN, text)
         self.identify(address, headers, "metrics")
+
+
+def chosen_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Ours if it is offered, so that a browser with a ticket goes on; never a ticket."""
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+
+
+def _keys(client: Client) -> tuple[str, str]:
+    return f"token {client.identity.name}", f"address {address_key(client.address)}"
 
 
 def _now() -> float:

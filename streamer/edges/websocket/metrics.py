@@ -13,12 +13,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from streamer.config import SAMPLE_RATE
+from streamer.edges.websocket.peer import ENDINGS
 from streamer.engine.engine import Engine
 from streamer.engine.meter import Histogram
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
-OWN_CODES = frozenset({1000, 1001, 1006, 1009, 1011, 1012, 1013, 4400, 4404, 4408, 4409})
+OWN_CODES = {1000, 1001, 1006, 1009, *(each.close_code for each in ENDINGS.values())}
 
 
 class Metrics:

@@ -14,24 +14,30 @@ sockets.
 import asyncio
 import http
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Collection
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
 
-from streamer.config import EndpointRules, ServerConfig
+from streamer.config import ConfigError, EndpointRules, ServerConfig
 from streamer.edges.websocket.admission import is_this_machine, refused, wanted
 from streamer.edges.websocket.broadcast import Broadcasts
 from streamer.edges.websocket.connection import Connection
 from streamer.edges.websocket.conversations import Conversations, ServedModel, ready
 from streamer.edges.websocket.door import Door
-from streamer.edges.websocket.gate import FULL_RETRY_S, SUBPROTOCOL, Gate, RefusalError
+from streamer.edges.websocket.gate import (
+    FULL_RETRY_S,
+    Client,
+    Gate,
+    RefusalError,
+    chosen_subprotocol,
+)
 from streamer.edges.websocket.metrics import Metrics
-from streamer.edges.websocket.tls import server_context
+from streamer.edges.websocket.peer import ENDINGS, PeerError
+from streamer.edges.websocket.tls import Certificate, server_context
 from streamer.edges.websocket.viewer import Viewer
 from streamer.edges.websocket.web import Web
 from streamer.edges.websocket.wire import Wire
@@ -39,6 +45,7 @@ from streamer.engine.engine import Engine
 from streamer.engine.watchers import Opened
 
 STREAM, CAPTIONS = "/v1/stream", "/v1/captions"
+SCOPES = {STREAM: "speak", CAPTIONS: "view"}  # what a token must be for
 QUEUED_FRAMES = 8  # received and not yet decoded; then TCP slows the client
 WRITE_LIMIT_BYTES = 16 << 10  # unsent; then sending waits
 UTTERANCE_SHARE = 0.8  # of `drain_timeout_s`, in which utterances may come to their end
@@ -64,9 +71,9 @@ def asks_for_tokens(config: ServerConfig) -> bool:
 class WebSocketServer:
     """Serves from `async with WebSocketServer(…) as server:` to the end of the block.
 
-    Viewers may follow the sessions of all edges. At the end it stops accepting, lets its own
-    sessions come to the end of an utterance and finish what they have received, sends `closed` and
-    closes with 1012; what is left after `drain_timeout_s` is cut.
+    Viewers may follow the sessions of all edges. At the end it takes no more websockets but still
+    answers over HTTP, lets its own sessions come to the end of an utterance and finish what they
+    have received, sends `closed` and closes with 1012; what is left after `drain_timeout_s` is cut.
     """
 
     def __init__(
@@ -74,17 +81,20 @@ class WebSocketServer:
     ) -> None:
         """ConfigError for tokens or a certificate that cannot be used."""
         self._config, self._model = config, model
-        self._tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert else None
+        self._certificate = (
+            Certificate(config.tls_cert, config.tls_key) if config.tls_cert else None
+        )
         self._broadcasts, self._gate = Broadcasts(), Gate(config)
         self._metrics = Metrics(engine)
         self._web = Web(engine, self._gate, self._metrics, lambda: self._is_ending)
         self._is_ending = False
-        self._conversations = Conversations(engine, endpoint, config, model)
+        self._conversations = Conversations(engine, endpoint, config, model, self._gate)
         self._paths = self._web.paths | {STREAM, CAPTIONS}
         self._opened = engine.watch()
         self._tasks = asyncio.TaskGroup()
-        self._connections: set[Connection] = set()
-        self._viewers: set[Viewer] = set()
+        self._connections: dict[Connection, Client] = {}
+        self._viewers: dict[Viewer, Client] = {}
+        self._empty = asyncio.Event()  # the server ends, and nobody is there any more
 
     async def __aenter__(self) -> Self:
         config = self._config
@@ -96,10 +106,10 @@ class WebSocketServer:
         self._server: Server = await serve(
             self._handle,
             sock=self._door,
-            ssl=self._tls,
+            ssl=self._certificate and self._certificate.context,
             create_connection=Wire,
             process_request=self._admit,
-            select_subprotocol=_select_subprotocol,
+            select_subprotocol=chosen_subprotocol,
             server_header=None,
             compression=None,  # speech does not deflate, and bombs do
             max_size=config.max_frame_bytes,
@@ -121,30 +131,56 @@ class WebSocketServer:
         trace: TracebackType | None,
     ) -> None:
         self._is_ending = True
-        self._server.close(close_connections=False)
         own = self._conversations.ids
         self._conversations.give_up()
-        grace_s = UTTERANCE_SHARE * self._config.drain_timeout_s
         try:
             async with asyncio.timeout(self._config.drain_timeout_s):
-                async with asyncio.TaskGroup() as leaving:
-                    for connection in self._connections:
-                        leaving.create_task(
-                            connection.leave(grace_s), name=f"leave {connection.id}"
-                        )
-                    for viewer in self._viewers:
-                        leaving.create_task(viewer.leave(own), name=f"leave {viewer.id}")
-                await self._server.wait_closed()
+                await self._send_away(own)
+                await self._empty.wait()
         except TimeoutError:
             for connection in self._connections:
                 connection.cut()
             for viewer in self._viewers:
                 viewer.cut()
-            await self._server.wait_closed()
         finally:
+            self._server.close(close_connections=False)
+            await self._server.wait_closed()
             await self._conversations.__aexit__(None, None, None)
             self._showing.cancel()
             await self._tasks.__aexit__(kind, error, trace)
+
+    async def _send_away(self, own: Collection[str]) -> None:
+        """Tell everybody that this is the end; `own` are the ids of this server's sessions."""
+        grace_s = UTTERANCE_SHARE * self._config.drain_timeout_s
+        async with asyncio.TaskGroup() as leaving:
+            for connection in self._connections:
+                telling = connection.leave("restart", grace_s)
+                leaving.create_task(telling, name=f"leave {connection.id}")
+            for viewer in self._viewers:
+                leaving.create_task(viewer.leave(own), name=f"leave {viewer.id}")
+        self._note_if_empty()
+
+    def _note_if_empty(self) -> None:
+        if self._is_ending and not (self._connections or self._viewers):
+            self._empty.set()
+
+    async def reload(self) -> None:
+        """Read tokens and certificate again; new ones hold for whoever comes from now on.
+
+        What cannot be used is logged, and the old one holds. Whoever has a token that is no more,
+        or is not for what it does any more, is told so and closed with 4401.
+        """
+        if self._certificate is not None:
+            await _renewed("certificate", self._certificate.reload())
+        if self._config.token_file:
+            await _renewed("tokens", self._gate.reload())
+        async with asyncio.TaskGroup() as leaving:
+            for connection, client in self._connections.items():
+                if not self._gate.admits(client, SCOPES[STREAM]):
+                    connection.refuse(_withdrawn())
+            for viewer, client in self._viewers.items():
+                if not self._gate.admits(client, SCOPES[CAPTIONS]):
+                    leaving.create_task(viewer.refuse(_withdrawn()), name=f"refuse {viewer.id}")
 
     @property
     def port(self) -> int:
@@ -164,64 +200,68 @@ class WebSocketServer:
             return self._web.refusal(request, RefusalError(*refusal))
         path = urlsplit(request.path).path
         peer = str(connection.remote_address[0])
-        connection.address = self._gate.address(peer, request.headers)
+        address = self._gate.address(peer, request.headers)
         if path in self._web.paths:
-            return self._web.answer(request, path, connection.address)
+            return self._web.answer(request, path, address)
         try:
-            self._let_in(connection, request, path)
+            connection.client = self._let_in(address, request, path)
         except RefusalError as why:
             return self._web.refusal(request, why)
         return None
 
-    def _let_in(self, connection: Wire, request: Request, path: str) -> None:
-        """Raises RefusalError for a websocket that may not be opened."""
-        address, headers = connection.address, request.headers
-        scope = "view" if path == CAPTIONS else "speak"
-        connection.identity = self._gate.identify(address, headers, scope)
+    def _let_in(self, address: str, request: Request, path: str) -> Client:
+        """Who opens a websocket; raises RefusalError for one that may not be opened."""
+        headers, unavailable = request.headers, http.HTTPStatus.SERVICE_UNAVAILABLE
+        client = Client(self._gate.identify(address, headers, SCOPES[path]), address)
+        if self._is_ending:
+            raise RefusalError(unavailable, "the server is shutting down\n", FULL_RETRY_S)
         may_guess = path == CAPTIONS and not wanted(request.path).is_secret
         if may_guess and not is_this_machine(address, headers):
             text = "only this machine may follow without a session's id\n"
             raise RefusalError(http.HTTPStatus.FORBIDDEN, text)
         too_many = self._door.inside >= self._config.max_connections
         if too_many or (path == CAPTIONS and len(self._viewers) >= self._config.max_viewers):
-            unavailable = http.HTTPStatus.SERVICE_UNAVAILABLE
             raise RefusalError(unavailable, "too many clients\n", FULL_RETRY_S)
-        self._gate.check_limits(address, connection.identity)
+        self._gate.check_limits(client)
+        return client
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Wire), connection
         assert connection.request is not None
-        path, identity = connection.request.path, connection.identity
+        path, client = connection.request.path, connection.client
         kind = "captions" if urlsplit(path).path == CAPTIONS else "stream"
         self._door.let_in(connection.number)
-        self._gate.enter(connection.address, identity)
+        self._gate.enter(client)
         self._metrics.opened(kind)
         opened_at = asyncio.get_running_loop().time()
         about: dict[str, object] = {
             "kind": kind,
-            "client": identity.name,
-            "address": connection.address,
+            "client": client.identity.name,
+            "address": client.address,
         }
         logger.info("websocket open", extra=about)
         try:
-            if kind == "captions":
+            if self._is_ending:
+                await connection.close(ENDINGS["restart"].close_code)
+            elif kind == "captions":
                 await self._show(connection, path)
             else:
                 await self._converse(connection)
         finally:
-            self._gate.leave(connection.address, identity)
+            self._gate.leave(client)
             self._metrics.closed(kind, connection.close_code)
             seconds = round(asyncio.get_running_loop().time() - opened_at, 3)
             about |= {"code": connection.close_code, "seconds": seconds}
             logger.info("websocket closed", extra=about)
 
-    async def _converse(self, connection: ServerConnection) -> None:
-        handler = Connection(connection, self._conversations, self._config)
-        self._connections.add(handler)
+    async def _converse(self, connection: Wire) -> None:
+        handler = Connection(connection, connection.client, self._conversations, self._config)
+        self._connections[handler] = connection.client
         try:
             await handler.run()
         finally:
-            self._connections.discard(handler)
+            del self._connections[handler]
+            self._note_if_empty()
 
     async def _show_sessions(self) -> None:
         """Broadcast every session that the engine opens, whichever edge it came by."""
@@ -235,15 +275,23 @@ class WebSocketServer:
         broadcast = self._broadcasts.begin(about, opened.name)
         await self._broadcasts.relay(broadcast, opened.events)
 
-    async def _show(self, connection: ServerConnection, path: str) -> None:
+    async def _show(self, connection: Wire, path: str) -> None:
         viewer = Viewer(connection, self._broadcasts, wanted(path), self._config)
-        self._viewers.add(viewer)
+        self._viewers[viewer] = connection.client
         try:
             await viewer.run()
         finally:
-            self._viewers.discard(viewer)
+            del self._viewers[viewer]
+            self._note_if_empty()
 
 
-def _select_subprotocol(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Ours if it is offered, so that a browser with a ticket goes on; never a ticket."""
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
+async def _renewed(what: str, reading: Awaitable[None]) -> None:
+    try:
+        await reading
+        logger.info("%s: read again", what)
+    except ConfigError as error:
+        logger.error("%s: not renewed, what was read before holds: %s", what, error)
+
+
+def _withdrawn() -> PeerError:
+    return PeerError("unauthorized", "this token is not valid any more")

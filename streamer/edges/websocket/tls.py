@@ -1,9 +1,31 @@
 """TLS from a certificate and its key, with one clear sentence for every way they can be wrong."""
 
+import asyncio
 import ssl
 from pathlib import Path
 
 from streamer.config import ConfigError
+
+
+class Certificate:
+    """A certificate that can be renewed while it is in use.
+
+    `context` is for a listening socket. Each handshake takes the newest certificate; connections
+    that are open keep theirs.
+    """
+
+    def __init__(self, certificate: str, key: str) -> None:
+        """ConfigError as `server_context`."""
+        self._paths = certificate, key
+        self._newest = self.context = server_context(certificate, key)
+        self.context.sni_callback = self._take_newest
+
+    async def reload(self) -> None:
+        """Read the files again; ConfigError, and the old ones hold, if they cannot be used."""
+        self._newest = await asyncio.to_thread(server_context, *self._paths)
+
+    def _take_newest(self, handshake: ssl.SSLObject, *_: object) -> None:
+        handshake.context = self._newest
 
 
 def server_context(certificate: str, key: str) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from streamer.config import ConfigError, ServerConfig
@@ -36,6 +36,7 @@ class Identity:
 
     name: str
     scopes: frozenset[str] = frozenset(SCOPES)
+    digest: bytes = field(default=b"", repr=False)  # of the token
 
 
 ANYONE = Identity("anyone")  # where no tokens are asked for
@@ -46,7 +47,7 @@ class Tokens:
 
     def __init__(self, lines: Sequence[str] = (), source: str = "") -> None:
         """ConfigError for a line that cannot be meant, without showing it."""
-        self._known: list[tuple[bytes, Identity]] = []
+        self._known: list[Identity] = []
         for number, line in enumerate(lines, 1):
             words = line.split()
             if not words or words[0].startswith("#"):
@@ -63,27 +64,31 @@ class Tokens:
 
     def find(self, token: str) -> Identity | None:
         """Whose token it is; compares with all, so that time tells nothing."""
-        digest, found = _digest(token), None
-        for known, identity in self._known:
-            if hmac.compare_digest(digest, known):
+        return self.known(_digest(token))
+
+    def known(self, digest: bytes) -> Identity | None:
+        """The same, of a token's digest."""
+        found = None
+        for identity in self._known:
+            if hmac.compare_digest(digest, identity.digest):
                 found = identity
         return found
 
 
-def _read(words: list[str], number: int) -> tuple[bytes, Identity]:
+def _read(words: list[str], number: int) -> Identity:
     token, name, scopes, *more = [*words, *["", ""][len(words) - 1 :]]
     wanted = scopes.split(",") if scopes else SCOPES
     if more or not set(wanted) <= set(SCOPES):
         raise ValueError(f"expected TOKEN [NAME [SCOPES]] with scopes of {','.join(SCOPES)}")
-    identity = Identity(name or f"token-{number}", frozenset(wanted))
     if token.startswith(HASHED):
         digest = bytes.fromhex(token.removeprefix(HASHED))
         if len(digest) != hashlib.sha256().digest_size:
             raise ValueError("expected 64 hex digits behind sha256:")
-        return digest, identity
-    if len(token) < MIN_TOKEN_LENGTH:
+    elif len(token) < MIN_TOKEN_LENGTH:
         raise ValueError(f"expected a token of at least {MIN_TOKEN_LENGTH} characters")
-    return _digest(token), identity
+    else:
+        digest = _digest(token)
+    return Identity(name or f"token-{number}", frozenset(wanted), digest)
 
 
 def _digest(secret: str) -> bytes:
@@ -122,6 +127,12 @@ class Tickets:
         ticket = secrets.token_urlsafe(24)
         unused[_digest(ticket)] = now + TICKET_S
         return ticket
+
+    def keep(self, known: Tokens) -> None:
+        """Only those of tokens that are still valid."""
+        for identity in tuple(self._unused):
+            if known.known(identity.digest) != identity:
+                del self._unused[identity]
 
     def redeem(self, ticket: str, now: float) -> Identity | None:
         """Whose ticket it was; from now on it is nobody's."""

@@ -16,9 +16,11 @@ from streamer import messages
 from streamer.config import ServerConfig
 from streamer.edges.websocket.admission import LATEST, Wanted
 from streamer.edges.websocket.broadcast import Broadcast, Broadcasts
-from streamer.edges.websocket.peer import NORMAL, RESTART, Peer, PeerError
+from streamer.edges.websocket.peer import ENDINGS, NORMAL, Peer, PeerError
 from streamer.engine.errors import SessionError
 from streamer.engine.outbox import Outbox
+
+RESTART = ENDINGS["restart"].close_code
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,10 @@ class Viewer:
             await self._peer.end(fault.error)
         except SessionError:  # the only one an outbox of a broadcast knows
             await self._peer.end(messages.Error("too_slow", "captions were not taken", True))
+
+    async def refuse(self, why: PeerError) -> None:
+        """End with this error, from outside."""
+        await self._peer.end(why.error)
 
     async def leave(self, ending: Collection[str]) -> None:
         """Close with 1012: a session that is `ending` is followed to its end, any other is left."""

@@ -14,7 +14,7 @@ from websockets import Headers
 from websockets.http11 import Request, Response
 
 from streamer.edges.websocket.admission import is_loopback_host
-from streamer.edges.websocket.gate import Gate, RefusalError
+from streamer.edges.websocket.gate import Client, Gate, RefusalError
 from streamer.edges.websocket.metrics import CONTENT_TYPE, Metrics
 from streamer.edges.websocket.pages import Pages
 from streamer.edges.websocket.tokens import TICKET_S
@@ -78,7 +78,7 @@ class Web:
             return reply(http.HTTPStatus.NO_CONTENT, "")
         scope = parse_qs(urlsplit(request.path).query).get("scope", [""])[0]
         identity = self._gate.identify(address, request.headers, scope)
-        ticket = self._gate.issue(address, identity)
+        ticket = self._gate.issue(Client(identity, address))
         body = json.dumps({"ticket": ticket, "expires_in_s": TICKET_S}).encode()
         kind = "application/json"
         return reply(http.HTTPStatus.OK, body, Content_Type=kind, Cache_Control="no-store")

@@ -15,7 +15,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
-from streamer.edges.websocket.tokens import ANYONE, Identity
+from streamer.edges.websocket.gate import Client
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_UNREAD_BYTES = 1 << 20  # far more than any message: only answers to pings pile up so high
@@ -27,10 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 class Wire(ServerConnection):
-    """A connection of the library, with limits; `identity` and `address` are whose it is."""
+    """A connection of the library, with limits; `client` is whose it is."""
 
-    identity: Identity = ANYONE
-    address: str = ""
+    client = Client()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -108,5 +107,5 @@ class Wire(ServerConnection):
         self._silence = self.loop.call_later(next_s, self._check_silence)
 
     def _give_up(self, why: str) -> None:
-        logger.warning("a client %s; dropped", why, extra={"address": self.address})
+        logger.warning("a client %s; dropped", why, extra={"address": self.client.address})
         self.transport.abort()
