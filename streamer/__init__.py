@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamer.api import listen, open_engine, recognize, transcribe
+    from streamer.api import listen, open_engine, recognize, recognize_channels, transcribe
     from streamer.config import (
         Config,
         ConfigError,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "streamer.api": ("listen", "open_engine", "recognize", "transcribe"),
+    "streamer.api": ("listen", "open_engine", "recognize", "recognize_channels", "transcribe"),
     "streamer.config": (
         "Config",
         "ConfigError",
@@ -81,7 +81,7 @@ __all__ = [
     "DecodingOptions", "EndpointRules", "Engine", "EngineConfig", "Event", "Final", "Flushed",
     "Gap", "Hotword", "Keyword", "KeywordConfig", "Microphone", "MicrophoneError", "ModelConfig",
     "Partial", "Session", "SessionError", "SpeechStart", "TextConfig", "Word", "listen",
-    "open_engine", "recognize", "stream", "transcribe",
+    "open_engine", "recognize", "recognize_channels", "stream", "transcribe",
 ]
 # fmt: on
 

@@ -34,6 +34,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from streamer.assembly import (
     build_engine,
@@ -50,6 +51,7 @@ from streamer.core.hypothesis import Event, Final
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file
 from streamer.edges.microphone import Heard
+from streamer.engine.channels import Channels
 from streamer.engine.engine import Engine
 from streamer.engine.errors import SessionError
 from streamer.engine.session import Session
@@ -58,9 +60,11 @@ from streamer.wording import Wording, build_wording
 # fmt: off
 __all__ = [
     "build_engine", "build_model", "build_runner", "build_search", "decoding_options", "geometry",
-    "listen", "load_acoustic", "open_engine", "recognize", "transcribe",
+    "listen", "load_acoustic", "open_engine", "recognize", "recognize_channels", "transcribe",
 ]
 # fmt: on
+
+_Heard = TypeVar("_Heard", Session, Channels)
 
 
 def transcribe(path: str | Path, config: Config = Config()) -> list[Final]:  # noqa: B008 (frozen)
@@ -124,7 +128,32 @@ def recognize(
         async for samples in source:
             await session.send(samples)
 
-    return _conversation(engine, endpoint, options, feed)
+    return _conversation(lambda: engine.open_session(endpoint, options), feed)
+
+
+def recognize_channels(
+    engine: Engine,
+    source: AsyncIterable[Samples],
+    channels: int,
+    endpoint: EndpointRules | None = None,
+    options: DecodingOptions | None = None,
+) -> AsyncGenerator[Event, None]:
+    """Recognise each channel of a source of float32 (S, C) samples by itself, C being `channels`.
+
+    Events have the `channel` that they are of; the last one is one `Closed` for all. Each takes a
+    session: CapacityError when the engine has not so many. Otherwise as `recognize`.
+    """
+
+    def opened() -> Channels:
+        engine.check_room(channels)
+        sessions = [engine.open_session(endpoint, options) for _ in range(channels)]
+        return Channels(sessions, separate=True)
+
+    async def feed(session: Channels) -> None:
+        async for samples in source:
+            await session.send(samples)
+
+    return _conversation(opened, feed)
 
 
 def listen(
@@ -144,18 +173,15 @@ def listen(
                 session.report_gap(block.lost_samples)
             await session.send(block.samples)
 
-    return _conversation(engine, endpoint, options, feed)
+    return _conversation(lambda: engine.open_session(endpoint, options), feed)
 
 
 async def _conversation(
-    engine: Engine,
-    endpoint: EndpointRules | None,
-    options: DecodingOptions | None,
-    feed: Callable[[Session], Awaitable[None]],
+    opened: Callable[[], _Heard], feed: Callable[[_Heard], Awaitable[None]]
 ) -> AsyncGenerator[Event, None]:
     """One session: `feed` fills it in a task of its own, its events are given meanwhile."""
 
-    async def fill(session: Session) -> None:
+    async def fill(session: _Heard) -> None:
         try:
             await feed(session)
         except Exception:
@@ -163,8 +189,8 @@ async def _conversation(
             raise
         await session.finish()
 
-    async with engine.open_session(endpoint, options) as session:
-        filling = asyncio.create_task(fill(session), name=f"feed slot {session.slot}")
+    async with opened() as session:
+        filling = asyncio.create_task(fill(session), name="feed")
         try:
             async for event in session:
                 yield event

@@ -83,8 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     heard = ("model", "endpoint", "text", "keywords")
     files = command("transcribe", _transcribe, "recognise audio files", *heard)
     files.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
-    files.add_argument(
+    channels = files.add_mutually_exclusive_group()
+    channels.add_argument(
         "--channel", type=int, metavar="NUMBER", help="the channel to hear, from 1 (default: all)"
+    )
+    channels.add_argument(
+        "--separate", action="store_true", help="hear each channel by itself, and say which"
     )
     files.add_argument("--realtime", action="store_true", help="read at the pace of speech")
     files.add_argument(
@@ -137,7 +141,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     for path in paths:
         try:
             with _audio(path, arguments) as file, _opened(arguments) as out:
-                model = model or _built_model(settings)
+                if model is None or model.slots < (file.columns or 1):
+                    model = _built_model(settings, file.columns or 1)
                 if form == "text" and len(paths) > 1:
                     print(f"==> {file.name} <==", flush=True)
                 for fault in asyncio.run(
@@ -150,17 +155,17 @@ def _transcribe(arguments: argparse.Namespace) -> int:
 
 
 def _audio(path: str, arguments: argparse.Namespace) -> audio_file.AudioFile:
-    return audio_file.AudioFile(path, channel=arguments.channel)
+    return audio_file.AudioFile(path, channel=arguments.channel, separate=arguments.separate)
 
 
 def _opened(arguments: argparse.Namespace) -> AbstractContextManager[list[CaptionFile]]:
     return caption_files.opened(arguments.out, overwrite=arguments.overwrite)
 
 
-def _built_model(settings: config.Config) -> Model:
+def _built_model(settings: config.Config, slots: int) -> Model:
     from streamer import api
 
-    return api.build_model(settings.model)
+    return api.build_model(settings.model, slots)
 
 
 # --- listen, serve --------------------------------------------------------------------------------

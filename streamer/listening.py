@@ -38,7 +38,7 @@ async def listen(
     """
     chosen = int(device) if device is not None and device.isdecimal() else device
     display = _Display(microphone.find(chosen).name)  # first: a model loads for seconds
-    sinks: dict[str, Sink] = {"captions": lambda each: keep(each, files, display.complain)}
+    sinks: dict[str, Sink] = {"captions": lambda each: keep(each.events, files, display.complain)}
     if youtube is not None:
         sinks["youtube"] = YouTubeCaptions(youtube, display.complain)
     from streamer import api  # loads torch

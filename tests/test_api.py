@@ -35,6 +35,43 @@ async def test_a_source_that_fails_loses_nothing_that_was_heard_before() -> None
     assert isinstance(heard[-1], Closed)
 
 
+def sides(*texts: str) -> list[Samples]:
+    """Blocks (S, C) of speakers who speak at once, each with a text."""
+    spoken = [np.concatenate([speak(text), silence(2.0)]) for text in texts]
+    length = max(map(len, spoken))
+    columns = [np.pad(each, (0, length - len(each))) for each in spoken]
+    whole = np.stack(columns, axis=1).astype(np.float32)
+    return [whole[at : at + 1_777] for at in range(0, length, 1_777)]
+
+
+async def blocks_of(*texts: str) -> AsyncIterator[Samples]:
+    for block in sides(*texts):
+        yield block
+
+
+@in_loop
+async def test_channels_are_heard_apart() -> None:
+    texts = ("turn on the lamp", "so", "which one")
+    async with api.build_engine(FakeModel(slots=3), EngineConfig()) as engine:
+        heard = [event async for event in api.recognize_channels(engine, blocks_of(*texts), 3)]
+        assert engine.open_sessions == 0
+    finals = {each.channel: each.text for each in heard if isinstance(each, Final)}
+    assert finals == dict(enumerate(texts))
+    assert [each for each in heard if isinstance(each, Closed)] == [heard[-1]]
+    assert heard[-1] == Closed(sum(map(len, sides(*texts))), 3)
+
+
+@in_loop
+async def test_channels_need_a_session_each_and_give_it_back() -> None:
+    async with api.build_engine(FakeModel(slots=2), EngineConfig()) as engine:
+        with pytest.raises(ValueError, match="3"):
+            await anext(api.recognize_channels(engine, blocks_of("a", "b", "c"), 3))
+        events = api.recognize_channels(engine, blocks_of("turn on", "the lamp"), 2)
+        await anext(events)
+        await events.aclose()
+        assert engine.open_sessions == 0
+
+
 @in_loop
 async def test_a_file_is_a_source(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.wav", speak("one"), 16_000, subtype="FLOAT")

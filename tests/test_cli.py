@@ -68,6 +68,7 @@ def test_help_needs_no_torch() -> None:
         (["transcribe", "x.wav", "--config", "none.toml"], 1, "cannot read none.toml"),
         (["transcribe", "x.wav", "--silence-s", "-1"], 1, "silence_s"),
         (["transcribe", "x.wav", "--max-utterance-s", "1e300"], 1, "max_utterance_s"),
+        (["transcribe", "x.wav", "--channel", "1", "--separate"], 2, "not allowed with"),
         (["serve", "--port", "99999"], 1, "port from 0 to 65535"),
         (["serve", "--model", "no-such-model"], 1, "no model 'no-such-model'"),
     ],
@@ -137,16 +138,6 @@ def test_all_formats_tell_the_same(model: str, talk: str) -> None:
         assert out.startswith(header)
         cues = [line for line in out.splitlines() if re.fullmatch(r"[a-z' ]+", line)]
         assert " ".join(cues).split() == " ".join(texts).split()
-
-
-def test_one_channel_of_a_file(model: str, talk: str, tmp_path: Path) -> None:
-    samples, rate = soundfile.read(talk)
-    call = tmp_path / "call.wav"
-    soundfile.write(call, np.stack([np.zeros_like(samples), samples], axis=1), rate)
-    status, out, _ = run("transcribe", str(call), *use(model), "--channel", "2")
-    assert (status, out) == run("transcribe", talk, *use(model))[:2]
-    status, out, err = run("transcribe", str(call), *use(model), "--channel", "3")
-    assert (status, out, err.count("\n")) == (1, "", 1)
 
 
 def test_out_files_hold_what_is_printed(model: str, talk: str, tmp_path: Path) -> None:

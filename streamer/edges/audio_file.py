@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from streamer.audio import SAMPLE_RATE, Resampler, Samples, clipped, mix
+from streamer.messages import MAX_CHANNELS
 
 STANDARD_INPUT = "-"
 BLOCKS_PER_S = 10
@@ -50,11 +51,15 @@ class AudioFile:
 
     `path` is a file, a named pipe, or "-" for standard input. WAV and OGG are read from a pipe as
     they come; FLAC and MP3 are first copied to a temporary file, since their decoders seek. Of
-    several channels the mean is given, or the one that `channel` names, from 1. Raises
-    AudioFileError when it is missing, a directory, empty, no audio, or has no such channel.
+    several channels the mean is given, or the one that `channel` names, from 1, or with `separate`
+    each, as the columns of a block; `columns` is their number then, else None. Raises
+    AudioFileError when it is missing, a directory, empty, no audio, or has no such channel, or too
+    many to be separate.
     """
 
-    def __init__(self, path: str | Path, *, channel: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, channel: int | None = None, separate: bool = False
+    ) -> None:
         self.name = "standard input" if str(path) == STANDARD_INPUT else str(path)
         self._relay: socket.socket | None = None
         descriptor = self._open(path)
@@ -69,11 +74,8 @@ class AudioFile:
         except soundfile.SoundFileError as error:
             self.interrupt()
             raise AudioFileError(f"{self.name} is not audio in a known format {FORMATS}") from error
-        self._channel = channel
-        if channel is not None and not 1 <= channel <= self._file.channels:
-            self.close()
-            has = f"has {self._file.channels} channel{'s' * (self._file.channels > 1)}"
-            raise AudioFileError(f"{self.name} {has}, and no channel {channel}")
+        self._channel, self.columns = channel, self._file.channels if separate else None
+        self._check_channels()
         self.duration_s = self._file.frames / self._file.samplerate if regular else None
 
     def __enter__(self) -> Self:
@@ -99,12 +101,14 @@ class AudioFile:
                 self._relay.shutdown(socket.SHUT_RDWR)
 
     def blocks(self) -> Iterator[Samples]:
-        """Give blocks (S,) of about 100 ms, 16 kHz mono; reading a pipe waits for its writer.
+        """Give blocks (S,), or (S, C) of separate channels, of about 100 ms at 16 kHz.
+
+        Reading a pipe waits for its writer.
 
         Raises AudioFileError for damaged data, NaN or infinite samples, and when there was nothing.
         """
         rate = self._file.samplerate
-        resampler, frames_read = Resampler(rate), 0
+        resamplers, frames_read = [Resampler(rate) for _ in range(self.columns or 1)], 0
         while True:
             try:
                 frames = self._file.read(max(1, rate // BLOCKS_PER_S), "float32", always_2d=True)
@@ -120,11 +124,31 @@ class AudioFile:
                     f"first at {first / rate:.2f} s"
                 )
             frames_read += len(frames)
-            mono = mix(frames) if self._channel is None else frames[:, self._channel - 1].copy()
-            yield clipped(resampler.accept(mono))
+            pairs = zip(resamplers, self._heard(frames), strict=True)
+            yield self._joined([resampler.accept(column) for resampler, column in pairs])
         if frames_read == 0:
             raise AudioFileError(f"{self.name} contains no audio samples")
-        yield clipped(resampler.finish())
+        yield self._joined([resampler.finish() for resampler in resamplers])
+
+    def _heard(self, frames: Samples) -> list[Samples]:
+        """The columns (S,) that are asked for, of frames (S, C)."""
+        if self.columns is not None:
+            return [column.copy() for column in frames.T]
+        return [mix(frames) if self._channel is None else frames[:, self._channel - 1].copy()]
+
+    def _joined(self, columns: list[Samples]) -> Samples:
+        return clipped(columns[0] if self.columns is None else np.stack(columns, axis=1))
+
+    def _check_channels(self) -> None:
+        has, wanted = self._file.channels, self._channel
+        mistake = ""
+        if wanted is not None and not 1 <= wanted <= has:
+            mistake = f"has {has} channel{'s' * (has > 1)}, and no channel {wanted}"
+        elif self.columns is not None and has > MAX_CHANNELS:
+            mistake = f"has {has} channels, and at most {MAX_CHANNELS} can be heard apart"
+        if mistake:
+            self.close()
+            raise AudioFileError(f"{self.name} {mistake}")
 
     def _open(self, path: str | Path) -> int:
         if str(path) == STANDARD_INPUT:
@@ -187,7 +211,7 @@ def _relay_bytes(head: bytes, source: int, sink: socket.socket) -> None:
 
 
 async def stream(file: AudioFile, *, realtime: bool = False) -> AsyncIterator[Samples]:
-    """Give the file's blocks (S,) without blocking the event loop.
+    """Give the file's blocks, (S,) or (S, C), without blocking the event loop.
 
     `realtime`: a block is given at the time its last sample would have been spoken. The schedule
     is absolute, so a late consumer does not shift what follows.

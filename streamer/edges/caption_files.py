@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import get_args
 from streamer.captions import CaptionFormat, CaptionWriter
 from streamer.engine.errors import SessionError
 from streamer.engine.watchers import Opened
-from streamer.messages import Final
+from streamer.messages import Event, Final
 
 KINDS: tuple[CaptionFormat, ...] = get_args(CaptionFormat)
 NAME_LENGTH = 64
@@ -103,7 +103,9 @@ def opened(paths: Sequence[Path], *, overwrite: bool = False) -> Iterator[list[C
         yield files
 
 
-async def keep(session: Opened, files: Sequence[CaptionFile], tell: Callable[[str], None]) -> None:
+async def keep(
+    events: AsyncIterable[Event], files: Sequence[CaptionFile], tell: Callable[[str], None]
+) -> None:
     """Write a session's finals into the files; nobody else waits for the disk.
 
     A file that fails is given up, and `tell` gets a sentence for the user; so do finals that are
@@ -120,7 +122,7 @@ async def keep(session: Opened, files: Sequence[CaptionFile], tell: Callable[[st
                 tell(f"{error}; the file ends here, without what was said {lacking}")
 
     try:
-        async for event in session.events:
+        async for event in events:
             if isinstance(event, Final):
                 minutes, seconds = divmod(int(event.start), 60)
                 await write(
@@ -158,7 +160,7 @@ class CaptionFolder:
             for kind in self._kinds:
                 path = self._folder / f"{began}-{name}-{session.id}.{kind}"
                 files.append(await asyncio.to_thread(CaptionFile, path))
-            await keep(session, files, self._tell)
+            await keep(session.events, files, self._tell)
         except CaptionFileError as error:
             self._tell(str(error))
         finally:

@@ -1,8 +1,8 @@
 """Live captions in a terminal: what stands is bright, what may still change is dim.
 
-Owns the block at the bottom that is redrawn in place: the utterance in progress, and below it a
-level meter. What is final scrolls away above it. Off a terminal only what stands is printed, as
-plain lines. Must not know: audio, sessions, devices.
+Owns the block at the bottom that is redrawn in place: the utterance in progress, of each channel
+where they are heard apart, and below it a level meter. What is final scrolls away above it. Off a
+terminal only what stands is printed, as plain lines. Must not know: audio, sessions, devices.
 """
 
 import shutil
@@ -12,11 +12,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TextIO
 
+from streamer.captions import speaker
 from streamer.messages import Closed, Event, Final, Gap, Keyword, Partial
 
 BRIGHT, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 CLEAR, UP = "\r\x1b[J", "\x1b[{}A"  # clears the line and all below it
-LINES = 3  # of the utterance in progress; its newest words are shown
+LINES = 3  # of an utterance in progress; its newest words are shown
 METER_COLUMNS = 20
 QUIETEST_DB = -60.0
 
@@ -32,7 +33,7 @@ class LiveCaption:
     def __init__(self, out: TextIO, *, partials: bool = True) -> None:
         self._out = out
         self._live = partials and out.isatty()
-        self._words: list[Word] = []  # of the utterance in progress
+        self._words: dict[int, list[Word]] = {}  # of the utterance in progress, in each channel
         self._status = ""
         self._drawn_lines = 0  # of the block
 
@@ -40,18 +41,20 @@ class LiveCaption:
         """Redraw the block for a partial, end it with a final; lost audio gets its own line."""
         match event:
             case Partial() if self._live:
-                words = [(word, BRIGHT) for word in _printable(event.committed).split()]
-                self._words = words + [(word, DIM) for word in _printable(event.tail).split()]
+                bright = (speaker(event.channel) + _printable(event.committed)).split()
+                words = [(word, BRIGHT) for word in bright]
+                words += [(word, DIM) for word in _printable(event.tail).split()]
+                self._words[event.channel or 0] = words
                 self._redraw()
             case Final() if event.shown:
-                self._words = []
-                self.note(event.shown)
+                self._words.pop(event.channel or 0, None)
+                self.note(speaker(event.channel) + event.shown)
             case Keyword(keyword=keyword, end=end):
-                self.note(f"[{keyword} at {end:.2f} s]")
+                self.note(f"{speaker(event.channel)}[{keyword} at {end:.2f} s]")
             case Gap(duration=duration):
-                self.note(f"[{duration:.2f} s of audio were lost]")
+                self.note(f"{speaker(event.channel)}[{duration:.2f} s of audio were lost]")
             case Closed():
-                self._words, self._status = [], ""
+                self._words, self._status = {}, ""
                 self._redraw()
 
     def note(self, text: str) -> None:
@@ -83,7 +86,8 @@ class LiveCaption:
 
     def _block(self) -> list[str]:
         columns = shutil.get_terminal_size().columns - 1  # the last one would wrap
-        lines = [_styled(line) for line in wrapped(self._words, columns)[-LINES:]]
+        said = [wrapped(words, columns)[-LINES:] for _, words in sorted(self._words.items())]
+        lines = [_styled(line) for channel in said for line in channel]
         status = [f"{DIM}{_end(self._status, columns)}{RESET}"] if self._status else []
         return lines + status
 

@@ -20,6 +20,7 @@ from streamer.core.options import Hotword
 from streamer.messages.checks import MessageError
 from streamer.messages.client import (
     CONTAINERS,
+    MAX_CHANNELS,
     AudioFormat,
     ClientMessage,
     Configure,
@@ -51,9 +52,9 @@ from streamer.messages.server import (
 
 # fmt: off
 __all__ = [
-    "CONTAINERS", "Ack", "Append", "AudioFormat", "ClientMessage", "Closed", "Configure",
-    "Configured", "Confirm", "DecodingPatch", "Encoding", "EndpointPatch", "Error", "Event",
-    "Final", "Flush", "Flushed", "Gap", "GoAway", "GrowingText", "Hotword", "Keyword",
+    "CONTAINERS", "MAX_CHANNELS", "Ack", "Append", "AudioFormat", "ClientMessage", "Closed",
+    "Configure", "Configured", "Confirm", "DecodingPatch", "Encoding", "EndpointPatch", "Error",
+    "Event", "Final", "Flush", "Flushed", "Gap", "GoAway", "GrowingText", "Hotword", "Keyword",
     "KeywordWish", "Limits", "MessageError", "Partial", "Ready", "Resume", "Resumed",
     "ServerMessage", "SpeechStart", "Start", "Stop", "TextWishes", "Word", "decode_client",
     "decode_numbered", "decode_server", "encode", "expected_words",

@@ -42,6 +42,9 @@ def test_a_channel_is_heard_as_if_it_were_alone(tmp_path: Path, rate: int) -> No
         with AudioFile(tmp_path / "call.wav", channel=number) as file:
             heard = np.concatenate(list(file.blocks()))
         np.testing.assert_array_equal(heard, read(tmp_path / "side.wav"))
+        with AudioFile(tmp_path / "call.wav", separate=True) as file:
+            columns = np.concatenate(list(file.blocks()))
+        np.testing.assert_array_equal(columns[:, number - 1], heard)
     for number, said in ((0, "2 channels, and no channel 0"), (3, "and no channel 3")):
         with pytest.raises(AudioFileError, match=said):
             AudioFile(tmp_path / "call.wav", channel=number)

@@ -254,7 +254,7 @@ async def test_a_file_that_fails_is_told_once_and_the_others_go_on(tmp_path: Pat
         os.close(full)
         async with (
             Engine(FakeModel(), max_sessions=1, max_batch=1) as engine,
-            following(engine, "captions", lambda session: keep(session, files, told.append)),
+            following(engine, "captions", lambda each: keep(each.events, files, told.append)),
         ):
             await talk(engine, "turn on", "the lamp")
     assert (tmp_path / "b.txt").read_text() == "turn on\nthe lamp\n"

@@ -6,6 +6,7 @@ What is seen is read from the screen of a terminal emulator.
 import io
 import os
 import unicodedata
+from dataclasses import replace
 
 import pyte
 import pytest
@@ -131,3 +132,15 @@ def test_every_word_is_in_a_line_that_fits(words: list[str], columns: int) -> No
         text = " ".join(text for text, _ in line)
         width = sum(2 if c == "漢" else 0 if unicodedata.combining(c) else 1 for c in text)
         assert width <= columns
+
+
+def test_each_channel_has_its_lines() -> None:
+    screen = Terminal()
+    caption = LiveCaption(screen)
+    caption.show(replace(partial("which lamp", "is"), channel=1))
+    caption.show(replace(partial("turn on", "the"), channel=0))
+    assert screen.lines == ["Channel 1: turn on the", "Channel 2: which lamp is"]
+    caption.show(replace(final("which lamp is it"), channel=1))
+    assert screen.lines == ["Channel 2: which lamp is it", "Channel 1: turn on the"]
+    caption.show(Closed(1, 2))
+    assert screen.lines == ["Channel 2: which lamp is it"]

@@ -3,8 +3,8 @@
 `server` listens; `door` counts sockets and `wire` guards one; `admission` says which requests go
 on, `gate` who may converse (`tokens`, `limits`), `web` answers what is no websocket (`pages` are
 files). `connection` converses with a client; what outlives a lost connection is a `conversation`
-with its `channels` and its `journal` of events, one of the server's `conversations`. `viewer`
-shows a session's `broadcast` to one more, `peer` is the other end of either.
+with its `journal` of events, one of the server's `conversations`. `viewer` shows a session's
+`broadcast` to one more, `peer` is the other end of either.
 """
 
 from streamer.edges.websocket.admission import is_loopback

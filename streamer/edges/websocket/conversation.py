@@ -16,11 +16,11 @@ from streamer import messages
 from streamer.audio import AudioError, UnsupportedAudioError, bytes_per_sample
 from streamer.config import DecodingOptions, EndpointRules
 from streamer.container import ContainerDecoder
-from streamer.edges.websocket.channels import Channels
 from streamer.edges.websocket.gate import Client
 from streamer.edges.websocket.guard import Guard
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
+from streamer.engine.channels import Channels
 from streamer.engine.errors import SessionError
 from streamer.engine.session import Session
 from streamer.wav import SniffingDecoder

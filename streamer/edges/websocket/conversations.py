@@ -25,11 +25,11 @@ from streamer import messages
 from streamer.audio import SAMPLE_RATE, AudioError
 from streamer.config import EndpointRules, Phrase, ServerConfig
 from streamer.container import check_container
-from streamer.edges.websocket.channels import Channels
 from streamer.edges.websocket.conversation import Conversation, Holder, patched
 from streamer.edges.websocket.gate import Client, Gate, RefusalError
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
+from streamer.engine.channels import Channels
 from streamer.engine.engine import Engine
 from streamer.engine.errors import CapacityError
 from streamer.engine.session import Session

@@ -1,19 +1,22 @@
-"""The engine's sessions of one client, a session for each channel that is heard by itself, as one.
+"""The sessions of one source, a session for each channel that is heard by itself, as one.
 
-Owns what is done to all of them together, and the labels of their events. Must not know: sockets,
-how audio is decoded.
+Owns what is done to all of them together, and the labels and the order of their events. Must not
+know: where audio comes from, where events go.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
 import numpy as np
 
-from streamer.audio import Samples
-from streamer.config import DecodingOptions, EndpointRules
+from streamer.core.chunker import Waveform
+from streamer.core.endpoint import EndpointRules
+from streamer.core.hypothesis import Closed, Event, Flushed
+from streamer.core.options import DecodingOptions
 from streamer.engine.session import Session
-from streamer.messages import Closed, Event, Flushed
 
 
 class Channels:
@@ -28,16 +31,21 @@ class Channels:
         self.sessions, self._separate = tuple(sessions), separate
         self._answers = [0] * len(self.sessions)  # flushes answered by each
         self._closed: list[Closed] = []
+        self._asked: dict[asyncio.Task[Event | None], int] = {}  # for a channel's next event
+        self._heard: deque[Event] = deque()  # one of each channel at most
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.abort()
+        for asking in self._asked:
+            asking.cancel()
+        await asyncio.gather(*self._asked, return_exceptions=True)
 
     # --- in ---------------------------------------------------------------------------------------
 
-    async def send(self, samples: Samples) -> None:
+    async def send(self, samples: Waveform) -> None:
         """Take (S,) samples, or (S, C) of separate channels; waits for room in each session."""
         for session, column in zip(self.sessions, self._columns(samples), strict=True):
             await session.send(column)
@@ -64,12 +72,37 @@ class Channels:
         for session in self.sessions:
             session.abort()
 
-    def _columns(self, samples: Samples) -> list[Samples]:
+    def _columns(self, samples: Waveform) -> list[Waveform]:
         if not self._separate:
             return [samples]
         return [np.ascontiguousarray(samples[:, each]) for each in range(samples.shape[1])]
 
     # --- out --------------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Self:
+        """All events, labelled, for one reader, as they come; ends and raises as a session's."""
+        for channel in range(len(self.sessions)):
+            self._ask(channel)
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._heard:
+            if not self._asked:
+                raise StopAsyncIteration
+            done, _ = await asyncio.wait(self._asked, return_when=asyncio.FIRST_COMPLETED)
+            for answered in sorted(done, key=self._asked.__getitem__):
+                channel, said = self._asked.pop(answered), answered.result()
+                if said is not None:
+                    self._ask(channel)
+                    event = self.labelled(channel, said)
+                    self._heard.extend([] if event is None else [event])
+        return self._heard.popleft()
+
+    def _ask(self, channel: int) -> None:
+        async def answer() -> Event | None:
+            return await anext(self.sessions[channel].events(), None)
+
+        self._asked[asyncio.create_task(answer(), name=f"hear channel {channel}")] = channel
 
     def labelled(self, channel: int, event: Event) -> Event | None:
         """The event of a channel as the client gets it; None: another channel will answer too."""
@@ -87,7 +120,7 @@ class Channels:
 
     @property
     def received_samples(self) -> int:
-        """Samples that all channels have."""
+        """Waveform that all channels have."""
         return min(session.received_samples for session in self.sessions)
 
     @property
