@@ -5,8 +5,7 @@ equal frames in progress. Must not know: text, words, seconds. A left fold, ther
 fold(x + y) == fold(fold(x), y) for every cut.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,7 @@ import numpy.typing as npt
 NO_TOKEN = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A run of equal ids over frames [start_frame, end_frame), counted from the state's start.
 
     `log_prob` is the largest log-probability over the run; its exponential is the confidence.
@@ -27,8 +25,7 @@ class Token:
     log_prob: float
 
 
-@dataclass(frozen=True, slots=True)
-class CtcState:
+class CtcState(NamedTuple):
     """What the frames so far leave behind: their number, and the run the last one belongs to."""
 
     frames: int = 0

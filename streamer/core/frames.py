@@ -52,6 +52,8 @@ class Frames:
 
     def part(self, begin: int, end: int) -> "Frames":
         """The frames [begin, end)."""
+        if begin == 0 and end == len(self.token_ids):
+            return self
         every = self.all_log_probs
         return Frames(
             self.token_ids[begin:end],

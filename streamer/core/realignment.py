@@ -5,7 +5,6 @@ paths. Owns the posteriors of the frames whose text is not settled yet. Must not
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +63,7 @@ class Realigner:
             is_gap = token.id in self._gaps  # a delimiter follows its word
             start = end if is_gap else max(token.start_frame, end)
             end = start if is_gap else max(token.end_frame, start + 1)
-            placed.append(replace(token, start_frame=start, end_frame=end))
+            placed.append(token._replace(start_frame=start, end_frame=end))
         return placed
 
     def _spans(self, letters: Sequence[Token], begin: int, until: int) -> list[tuple[int, int]]:
@@ -82,4 +81,4 @@ class Realigner:
 def _moved(token: Token, start: int | None, end: int | None) -> Token:
     if start is None or end is None:
         return token
-    return replace(token, start_frame=start, end_frame=end)
+    return token._replace(start_frame=start, end_frame=end)

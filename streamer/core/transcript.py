@@ -117,10 +117,9 @@ class Transcript:
         utterance = self.utterance
         self._is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
         if upcoming or not (utterance.is_blank() and self._narrator.is_silent()):
-            committed = utterance.committed
-            tail = utterance.tail([self._letter(token) for token in upcoming])
-            for word in (*committed, *tail)[:1]:
-                self._narrator.start_speech(word.start)
+            committed, tail = utterance.shown([self._letter(token) for token in upcoming])
+            if committed or tail:
+                self._narrator.start_speech((committed or tail)[0].start)
             shown = tail[: self._shown_words(committed, tail)]
             self._narrator.show(committed, shown, self._seconds(self._timeline.now))
 
@@ -139,13 +138,16 @@ class Transcript:
         """A token on the stream's clock."""
         start, end = self._timeline.span(token.start_frame, token.end_frame)
         text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
-        sound = self._timeline.sound_start(start), self._timeline.sound_end(end)
-        return Letter(text, start, end, token.log_prob * self._labels.confidence_exponent, *sound)
+        log_prob = token.log_prob * self._labels.confidence_exponent
+        sound_start, sound_end = self._timeline.sound_start(start), self._timeline.sound_end(end)
+        return Letter(text, start, end, log_prob, sound_start, sound_end)
 
     def _add(self, letter: Letter) -> None:
         if self._changes:
             self.advance(letter.start)
-        self._end_all(self.utterance.add(letter))
+        ended = self.utterance.add(letter)
+        if ended:
+            self._end_all(ended)
 
     def _end_all(self, ended: Sequence[Ended]) -> None:
         for words, reason in ended:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from streamer.core.context import Grid
 from streamer.core.endpoint import EndpointRules, next_endpoint
@@ -29,8 +29,7 @@ Ended: TypeAlias = tuple[tuple[Word, ...], Literal["endpoint", "length"]]
 _WORD_PAUSE_SAMPLES = Grid.samples_in(WORD_PAUSE_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """A visible token, or the word delimiter (`text` is None), over samples [start, end).
 
     These are the model's frames, by which everything here is decided. Where its sound lies, which
@@ -63,7 +62,7 @@ class Utterance:
     """
 
     def __init__(self, rules: EndpointRules, loudness: LoudnessMeter) -> None:
-        self._rules = rules
+        self.configure(rules)
         self._loudness = loudness
         self._closed: list[Word] = []
         self._letters: list[Letter] = []  # of the open word
@@ -77,34 +76,31 @@ class Utterance:
     def configure(self, rules: EndpointRules) -> None:
         """Rules for the utterance in progress and those to come."""
         self._rules = rules
+        self._silence = Grid.samples_in(rules.silence_s)
         self._due = 0
-
-    @property
-    def committed(self) -> Sequence[Word]:
-        """The words that stand."""
-        return self._closed[: self._committed_count()]
 
     def is_blank(self) -> bool:
         """Whether nothing is decoded."""
         return not (self._letters or self._closed)
 
-    def tail(self, upcoming: Sequence[Letter]) -> list[Word]:
-        """The words behind the committed ones if `upcoming` came next; changes nothing."""
-        words = self._closed[self._committed_count() :]
-        letters, told_s = self._letters.copy(), self._told_s
+    def shown(self, upcoming: Sequence[Letter]) -> tuple[list[Word], list[Word]]:
+        """The words that stand, and those behind them if `upcoming` came next; changes nothing."""
+        count = self._committed_count()
+        committed, tail = self._closed[:count], self._closed[count:]
+        letters, told_s = self._letters, self._told_s
         for letter in upcoming:
             if letters and _closes(letters[-1], letter):
-                words.append(_spell(letters, told_s))
-                letters, told_s = [], words[-1].end
+                tail.append(_spell(letters, told_s))
+                letters, told_s = [], tail[-1].end
             if letter.text is not None:
-                letters.append(letter)
+                letters = [*letters, letter]
         if letters:
-            words.append(_spell(letters, told_s))
-        return words
+            tail.append(_spell(letters, told_s))
+        return committed, tail
 
     def add(self, letter: Letter) -> list[Ended]:
         """The next letter; first time advances to its start. Returns the utterances that ended."""
-        ended = self.advance(letter.start)
+        ended = self._pass(letter.start)
         if letter.text is None:
             self._close_word()
             return ended
@@ -117,6 +113,11 @@ class Utterance:
 
     def advance(self, now: int) -> list[Ended]:
         """Let time pass up to the sample `now`. Returns the utterances that ended on the way."""
+        ended = self._pass(now)
+        self._loudness.forget(self._now if self.is_blank() else self._last)
+        return ended
+
+    def _pass(self, now: int) -> list[Ended]:
         ended: list[Ended] = []
         while now >= self._due:
             at, rule = self._next_endpoint()
@@ -134,15 +135,14 @@ class Utterance:
                 if words:
                     ended.append((words, rule))
         self._now = max(self._now, now)
-        self._loudness.forget(self._now if self.is_blank() else self._last)
         return ended
 
     def may_end_by(self, until: int) -> bool:
         """Whether `look_ahead` may find an end, by the loudness measured up to now."""
-        if self.is_blank():
+        until = min(until, self._now + self._silence // LOOK_AHEAD)
+        if self.is_blank() or self._last + self._silence > until:
             return False
-        silence = Grid.samples_in(self._rules.silence_s)
-        return self._quiet_end() <= min(until, self._now + silence // LOOK_AHEAD)
+        return self._quiet_end() <= until
 
     def look_ahead(self, until: int) -> list[Ended]:
         """End the utterance at the end of a quiet silence up to `until`, though not yet decoded.
@@ -155,7 +155,7 @@ class Utterance:
         return [(self.end(at), rule)]
 
     def _quiet_end(self) -> int:
-        return self._loudness.quiet_end(self._last, Grid.samples_in(self._rules.silence_s))
+        return self._loudness.quiet_end(self._last, self._silence)
 
     def _next_endpoint(self) -> tuple[int, Literal["idle", "endpoint", "length"]]:
         return next_endpoint(
@@ -242,7 +242,7 @@ def _closes(last: Letter, following: Letter) -> bool:
 
 def _spell(letters: Sequence[Letter], told_s: float) -> Word:
     """The word of these letters, which begins no earlier than at `told_s`."""
-    text = "".join(letter.text or "" for letter in letters)
-    mean_log_prob = sum(letter.log_prob for letter in letters) / len(letters)
+    text = "".join([letter.text or "" for letter in letters])
+    mean_log_prob = sum([letter.log_prob for letter in letters]) / len(letters)
     start, end = Grid.seconds(letters[0].sound_start), Grid.seconds(letters[-1].sound_end)
     return Word(text, max(start, told_s), end, math.exp(mean_log_prob))
