@@ -5,7 +5,7 @@ text, JSON lines. `clients/web/cues.js` has the same layout, and a test compares
 know: where the text is written, or partials: a caption file holds what stands.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import pairwise
@@ -42,16 +42,15 @@ def speaker(channel: int | None) -> str:
     return "" if channel is None else f"Channel {channel + 1}: "
 
 
-def cues(final: Final) -> Iterator[Cue]:
+def cues(final: Final, indent: int = 0) -> Iterator[Cue]:
     """Cut an utterance into cues of at most 2 lines × 42 characters, timed by its words.
 
     Cues are about equally long, and so are their lines; none spans a pause of PAUSE_MS, and more
     than MAX_CUE_MS only within a word. A cue stays until it can be read, at 17 characters a second,
     or the next one comes; the last for at most HOLD_MS into the silence behind the utterance. A
     word longer than a line is cut, and its pieces share its time. A final without words gives none.
-    The first line has room for the `speaker`.
+    The first line leaves room for `indent` characters.
     """
-    indent = len(speaker(final.channel))
     words = [piece for word in final.shown_words for piece in _pieces(word, LINE_LENGTH - indent)]
     blocks = [block for run in _runs(words) for block in _even(run, indent)]
     starts_ms = [_ms(block[0].start) for block in blocks]
@@ -155,7 +154,7 @@ class CaptionWriter:
 
     def records(self, final: Final) -> Iterator[str]:
         """The same in pieces: cues, or lines."""
-        for piece in cues(final) if self._kind in ("vtt", "srt") else (final,):
+        for piece in self._cut(final):
             start_ms = piece.start_ms if isinstance(piece, Cue) else _ms(piece.start)
             heappush(self._held, (start_ms, self._arrived, piece))
             self._arrived += 1
@@ -164,6 +163,11 @@ class CaptionWriter:
     def rest(self) -> Iterator[str]:
         """What is held back; nothing comes afterwards."""
         return self._released(inf)
+
+    def _cut(self, final: Final) -> Iterable[Cue | Final]:
+        if self._kind == "vtt":
+            return cues(final)
+        return cues(final, len(speaker(final.channel))) if self._kind == "srt" else (final,)
 
     def _released(self, before_ms: float) -> Iterator[str]:
         while self._held and self._held[0][0] < before_ms:

@@ -159,7 +159,7 @@ def test_channels_are_told_apart_and_in_order() -> None:
 @settings(max_examples=40)
 @given(st.lists(texts, min_size=1, max_size=60), seeds)
 def test_the_first_line_has_room_for_the_channel(words, seed: int) -> None:
-    made = list(cues(replace(spoken(words, paces(seed)), channel=1)))
+    made = list(cues(spoken(words, paces(seed)), len("Channel 2: ")))
     assert " ".join(line for cue in made for line in cue.lines).split() == words
     for cue in made:
         first, *others = cue.lines

@@ -153,6 +153,21 @@ def test_out_files_hold_what_is_printed(model: str, talk: str, tmp_path: Path) -
     assert (status, out, err) == (0, paths[1].read_text(), "")
 
 
+def test_a_disk_that_is_full_ends_a_file_and_not_the_captions(
+    model: str, talk: str, tmp_path: Path
+) -> None:
+    heard = run("transcribe", talk, *use(model))[1]
+    path, header = tmp_path / "talk.vtt", "WEBVTT\n\n"
+    for limit_bytes, said in [(len(header), heard), (1, "")]:  # no file grows beyond it
+        command = ["prlimit", f"--fsize={limit_bytes}", *STREAMER, "transcribe", talk, *use(model)]
+        command += ["--out", str(path), "--overwrite"]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, said, 1), ran.stderr
+        assert f"cannot write {path}: " in ran.stderr
+        assert ("without what was said from 0:00 on" in ran.stderr) == bool(said)
+        assert (path.read_text() if path.exists() else "") == (header if said else "")
+
+
 @pytest.mark.parametrize("mode", ["cache", "window"])
 @pytest.mark.parametrize("preset", ["low", "default", "accurate"])
 def test_modes_and_presets(model: str, talk: str, mode: str, preset: str) -> None:

@@ -16,10 +16,11 @@ export function speaker(channel) {
 
 /**
  * `{start_ms, end_ms, lines, channel}` of all that was said, in the order of their beginning; those
- * of a channel do not overlap.
+ * of a channel do not overlap. `named`: the first line leaves room for the speaker.
  */
-export function cues(lines) {
-  const found = lines.filter(({ kind }) => kind === "speech").flatMap(cuesOf);
+export function cues(lines, named) {
+  const spoken = lines.filter(({ kind }) => kind === "speech");
+  const found = spoken.flatMap((line) => cuesOf(line, named ? speaker(line.channel).length : 0));
   found.sort((one, other) => one.start_ms - other.start_ms); // keeps the order of equals
   const until_ms = new Map(); // by channel
   let latest_ms = 0;
@@ -32,8 +33,7 @@ export function cues(lines) {
   });
 }
 
-function cuesOf({ words, reason, channel }) {
-  const indent = speaker(channel).length;
+function cuesOf({ words, reason, channel }, indent) {
   const pieces = words.flatMap((word) => cut(word, LINE_LENGTH - indent));
   const blocks = runs(pieces).flatMap((run) => even(run, indent));
   const hold_ms = reason === "endpoint" || reason === "end" ? HOLD_MS : 0;

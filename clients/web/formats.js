@@ -37,7 +37,8 @@ function toJson(lines) {
 }
 
 function toCaptions(lines, kind) {
-  const texts = cues(lines).map(({ start_ms, end_ms, channel, lines: shown }, i) => {
+  const found = cues(lines, kind === "srt");
+  const texts = found.map(({ start_ms, end_ms, channel, lines: shown }, i) => {
     const number = kind === "srt" ? `${i + 1}\n` : "";
     const times = `${cueTime(start_ms, kind)} --> ${cueTime(end_ms, kind)}`;
     const text = shown.map((line) => escaped(line, kind)).join("\n");

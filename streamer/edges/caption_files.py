@@ -51,7 +51,12 @@ class CaptionFile:
             raise CaptionFileError(f"cannot write {path}: it is no regular file")
         self.is_empty = True  # but for a header
         self._size = 0  # bytes of whole records
-        self._append(self._writer.header())
+        try:
+            self._append(self._writer.header())
+        except CaptionFileError:
+            self.close()
+            path.unlink(missing_ok=True)
+            raise
 
     def add(self, final: Final) -> None:
         """Write a final; returns when it is on the disk."""
