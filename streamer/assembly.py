@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models import checkpoint
 from models.acoustic import AcousticModel
-from streamer.config import MODEL_LM, NO_LM, ConfigError, EngineConfig, ModelConfig
+from streamer.config import DEFAULT_BEAM, MODEL_LM, NO_LM, ConfigError, EngineConfig, ModelConfig
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch, supported
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
@@ -23,7 +23,6 @@ from streamer.wording import PLAIN, Wording
 
 CHUNK_S = {"low": 0.16, "default": 0.32, "accurate": 0.64}
 LOOKAHEAD_S = {"low": 0.0, "default": 0.0, "accurate": 0.32}
-DEFAULT_BEAM = 25
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
 
 
@@ -97,14 +96,7 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
         return None
     if acoustic.vocabulary.delimiter is None:
         raise ConfigError(f"--lm and --beam: {config.name} has no delimiter between words")
-    scorer: Scorer = NoScorer()
-    try:
-        if config.lm != NO_LM:
-            own = config.lm == MODEL_LM
-            path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL if own else config.lm
-            scorer = _language_model(Path(path), config.lm_alpha, config.lm_beta)
-    except (checkpoint.CheckpointError, LanguageModelError) as error:
-        raise ConfigError(f"--lm {config.lm}: {error}") from error
+    scorer: Scorer = NoScorer() if config.lm == NO_LM else load_language_model(config)
 
     def asked(options: DecodingOptions) -> Scorer:
         inner = scorer
@@ -112,11 +104,23 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
             inner = inner.weighed(options.lm_alpha, options.lm_beta)
         if not options.hotwords:
             return inner
+        if isinstance(inner, LanguageModel):
+            inner = inner.expecting(word for each in options.hotwords for word in each.text.split())
         return Hotwords(inner, options.hotwords, config.hotword_weight)
 
     takes_hotwords = find_spec("pyctcdecode") is not None
     has_lm = isinstance(scorer, LanguageModel)
     return BeamSearch(config.beam or DEFAULT_BEAM, asked, takes_hotwords, has_lm)
+
+
+def load_language_model(config: ModelConfig) -> LanguageModel:
+    """The one that `config` names; ConfigError where it cannot be had."""
+    try:
+        own = config.lm == MODEL_LM
+        path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL if own else config.lm
+        return _language_model(Path(path), config.lm_alpha, config.lm_beta)
+    except (checkpoint.CheckpointError, LanguageModelError) as error:
+        raise ConfigError(f"--lm {config.lm}: {error}") from error
 
 
 def decoding_options(model: Model, config: ModelConfig) -> DecodingOptions:

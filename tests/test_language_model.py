@@ -105,6 +105,28 @@ def test_the_n_best_are_those_of_pyctcdecode(ngrams, language_model, hotwords, s
     decoder.cleanup()
 
 
+def test_expected_words_are_no_worse_for_being_unknown(ngrams):
+    """Hotwords are told because the language model may never have heard of them."""
+    scorer = LanguageModel(ngrams, alpha=ALPHA, beta=BETA)
+    expecting = scorer.expecting(["zebra", "city", "gnu"])
+    state, unknown = scorer.start(), -10 * ALPHA * math.log(10)
+    for word, lost in (("zebra", unknown), ("gnu", unknown), ("yak", 0), ("city", 0), ("turn", 0)):
+        score, after = scorer.word(state, word)
+        found, then = expecting.word(state, word)
+        assert found == pytest.approx(score - lost)
+        assert expecting.word(then, "city")[0] == scorer.word(after, "city")[0]
+        assert scorer.word(state, word)[0] == score, "the model itself is as it was"
+    weighed = expecting.weighed(2 * ALPHA, None).word(state, "zebra")[0]
+    plain = scorer.weighed(2 * ALPHA, None).word(state, "zebra")[0]
+    assert weighed == pytest.approx(plain - 2 * unknown)
+
+
+def test_words_are_ranked_by_how_often_they_were_seen(ngrams):
+    ranked = LanguageModel(ngrams, alpha=ALPHA, beta=BETA).ranked_words()
+    assert set(ranked) == ngrams.words
+    assert ranked.index("the") < ranked.index("city") < ranked.index("leave")
+
+
 def test_a_compressed_file_is_the_same_model(ngrams, tmp_path):
     for name in ("lm.arpa", "lm.arpa.gz"):
         ngram.build([s.split() for s in SENTENCES], cutoffs=[0, 0], min_word_count=1).save(

@@ -21,11 +21,13 @@ from streamer.config.edges import (
     WyomingConfig,
 )
 from streamer.config.recognizer import (
+    DEFAULT_BEAM,
     MODEL_LM,
     NO_LM,
     Dtype,
     EngineConfig,
     KeywordConfig,
+    Mode,
     ModelConfig,
     Preset,
     TextConfig,
@@ -33,10 +35,11 @@ from streamer.config.recognizer import (
 from streamer.core.context import SAMPLE_RATE
 from streamer.core.endpoint import EndpointRules
 from streamer.core.keywords import Phrase
-from streamer.core.options import DecodingOptions
+from streamer.core.options import DecodingOptions, Stability
 from streamer.schema import ConfigError, from_mapping
 
 __all__ = [
+    "DEFAULT_BEAM",
     "MODEL_LM",
     "NO_LM",
     "SAMPLE_RATE",
@@ -49,11 +52,13 @@ __all__ = [
     "EngineConfig",
     "KeywordConfig",
     "LogConfig",
+    "Mode",
     "ModelConfig",
     "MqttConfig",
     "Phrase",
     "Preset",
     "ServerConfig",
+    "Stability",
     "TextConfig",
     "WyomingConfig",
     "add_flags",

@@ -8,6 +8,7 @@ from streamer.core.options import MAX_N_BEST, Stability
 from streamer.schema import check_range, setting
 
 NO_LM, MODEL_LM = "none", "model"
+DEFAULT_BEAM = 25  # beams of a search that is asked for without a number
 
 Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]

@@ -9,6 +9,7 @@ Bounded: a state is as large as its beams' unsettled words, and nothing else is 
 which only blank is likely costs O(beams), and O(1) when it follows another one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -177,10 +178,10 @@ def _due(beams: Sequence[Beam], state: BeamState, rules: BeamRules) -> int:
     text, words, tokens = beams[0][2], beams[0][6], beams[0][7]
     if not (words or tokens):
         return NEVER if state.is_fresh else state.settled_frame + rules.sentence_frames
-    if len(words) > rules.max_words or (words and _share(beams, _first_word(text))):
+    if words and _agree(beams, _first_word(text), rules.doubt):
         return 0
-    first, last = (words[0] if words else tokens)[0], (tokens or words[-1])[-1]
-    return min(first[1] + rules.max_frames, last[2] + rules.pause_frames)
+    limit = words[0][-1][2] + rules.word_frames if words else tokens[0][1] + rules.max_frames
+    return min(limit, (tokens or words[-1])[-1][2] + rules.pause_frames)
 
 
 def _settled(state: BeamState, search: Search, settled: list[Token]) -> BeamState:
@@ -239,8 +240,14 @@ def _all_settled(state: BeamState, search: Search, settled: list[Token]) -> Beam
     )
 
 
-def _share(beams: Sequence[Beam], first: str) -> bool:
-    return all(beam[2].startswith(first) for beam in beams)
+def _agree(beams: Sequence[Beam], first: str, doubt: float) -> bool:
+    """Whether at most the share `doubt` of the probability lies in beams that begin otherwise."""
+    others = [beam for beam in beams if not beam[2].startswith(first)]
+    if not others or not doubt:
+        return not others
+    best = beams[0][0] + beams[0][1]
+    every = sum([math.exp(beam[0] + beam[1] - best) for beam in beams])
+    return sum([math.exp(beam[0] + beam[1] - best) for beam in others]) <= doubt * every
 
 
 def _first_word(text: str) -> str:

@@ -37,9 +37,11 @@ class BeamRules:
     Pruning is pyctcdecode's, with its defaults: `width` beams; those `prune_log_prob` below the
     best are dropped; labels below `token_log_prob` are skipped unless they are a frame's best.
 
-    The rules take the best beam's side: a pause of `pause_frames` behind its last token settles
-    all of it; more than `max_words` unsettled words, or a first unsettled token `max_frames` old,
-    settle the first word. `sentence_frames` behind the last token a new sentence begins.
+    A word with which all live beams begin is settled, and one against which beams with at most the
+    share `doubt` of the probability stand. The other rules take the best beam's side: a pause of
+    `pause_frames` behind its last token settles all of it; a first unsettled word that is whole is
+    settled `word_frames` behind its last token, and one that is begun is closed when its first
+    token is `max_frames` old. `sentence_frames` behind the last token a new sentence begins.
     """
 
     width: int = 25
@@ -47,8 +49,9 @@ class BeamRules:
     token_log_prob: float = -5.0
     pause_frames: int = NEVER
     sentence_frames: int = NEVER
-    max_words: int = NEVER
+    word_frames: int = NEVER
     max_frames: int = NEVER
+    doubt: float = 0.0
     n_best: int = 1  # hypotheses that are told of what is settled
 
 

@@ -21,11 +21,16 @@ from streamer.core.realignment import Realigner
 from streamer.core.scoring import Scorer
 from streamer.core.utterance import WORD_PAUSE_S
 
-MAX_TAIL_WORDS = 8
-MAX_TAIL_S = 3.0
-"""Beams that still disagree about a word after so many more words or seconds are cut down."""
+DOUBT = 0.05
+"""Beams that disagree about a word are dropped when they have less of the probability."""
 
-MAX_KEPT_S = MAX_TAIL_S + 1.0
+WORD_WAIT_S = 0.6
+"""Behind a word; then beams that still disagree about it are dropped."""
+
+MAX_WORD_S = 3.0
+"""A word that goes on for longer is closed."""
+
+MAX_KEPT_S = MAX_WORD_S + 1.0
 """Of frames whose text is not settled, so many seconds are kept to align it."""
 
 
@@ -187,8 +192,9 @@ class BeamDecoder:
             options.beam or self._kind.width,
             pause_frames=frames(min(WORD_PAUSE_S, endpoint.silence_s)),
             sentence_frames=frames(endpoint.silence_s),
-            max_words=MAX_TAIL_WORDS,
-            max_frames=frames(MAX_TAIL_S),
+            word_frames=frames(WORD_WAIT_S),
+            max_frames=frames(MAX_WORD_S),
+            doubt=DOUBT,
             n_best=options.n_best,
         )
         return Search(self._labels.tokens, self._blanks, self._delimiter, scorer, rules)

@@ -12,22 +12,25 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer import __version__, config
-from streamer.config import Config, ConfigError, ModelConfig
+from streamer.config import MODEL_LM, NO_LM, Config, ConfigError
+from streamer.core.options import DecodingOptions, Hotword
+from streamer.evaluation.conditions import DECODINGS, Asked, crossed
 from streamer.evaluation.normalization import DESCRIPTIONS, NORMALIZATIONS, Normalize
 from streamer.reporting import machine
 
 if TYPE_CHECKING:
+    from models.acoustic import AcousticModel
     from streamer.engine.runner import ModelRunner
-    from streamer.evaluation.experiment import Item
+    from streamer.evaluation.experiment import Item, Setting
     from streamer.evaluation.manifest import Recording
     from streamer.evaluation.results import Results
 
-REPEATED = {"model.mode", "model.preset"}
+REPEATED = {"model.mode", "model.preset", "model.stability"}
+RARE = "rare"
 PACKAGES = ("jiwer", "matplotlib")
 
 
@@ -39,7 +42,7 @@ def add_command(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the parser the options of `streamer evaluate`."""
-    parser.epilog = "--mode and --preset may be repeated: a column for each."
+    parser.epilog = "--mode, --preset, --decoding, --stability may be repeated: they are crossed."
     _add_recordings(parser)
     add = parser.add_argument
     add(
@@ -54,6 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=32,
         metavar="N",
         help="streams side by side (default: 32); changes the computing time only",
+    )
+    add(
+        "--decoding",
+        action="append",
+        default=[],
+        choices=DECODINGS,
+        help="how frames are decoded, instead of what --lm and --beam say; may be repeated",
+    )
+    add(
+        "--hotwords",
+        metavar=f"FILE|{RARE}",
+        help="words whose recall is counted, and which hotword decodings are told: a file, one a "
+        f"line, or {RARE}: rare words of the texts and as many that nobody says",
     )
     add("--json", type=Path, metavar="FILE", help="write all figures and texts")
     add("--html", type=Path, metavar="FILE", help="write a report with plots")
@@ -96,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     _check_packages()
     _check_folders(arguments.json, arguments.html)
-    settings, geometries = _settings(arguments)
+    settings, asked = _settings(arguments)
     recordings = _recordings(arguments)
     from streamer import api
     from streamer.evaluation import table
@@ -104,24 +120,41 @@ def run(arguments: argparse.Namespace) -> int:
     from streamer.evaluation.results import Results, summarize
     from streamer.reporting.table import as_text
 
-    items = _items(recordings, NORMALIZATIONS[arguments.normalize])
+    normalize = NORMALIZATIONS[arguments.normalize]
+    items = _expecting(_items(recordings, normalize), arguments, settings)
     acoustic = api.load_acoustic(settings.model)
-    whole = api.build_runner(acoustic, geometries[0])
+    whole = api.build_runner(acoustic, asked[0][0].model)
     about = _about(arguments, settings, whole, recordings, items)
-    with _progress((1 + len(geometries)) * sum(item.duration_s for item in items)) as progress:
-        normalize = NORMALIZATIONS[arguments.normalize]
+    with _progress((1 + len(asked)) * sum(item.duration_s for item in items)) as progress:
         experiment = Experiment(items, normalize, settings.endpoint, arguments.batch, progress)
-        conditions = [experiment.offline(whole)]
-        for each in geometries:
-            build = partial(api.build_runner, acoustic, each)
-            name, options = f"{each.mode} {each.preset}", api.decoding_options(whole, each)
-            conditions.append(experiment.streamed(name, build, options))
+        conditions = [experiment.offline(whole, " ".join(["offline", *arguments.decoding[:1]]))]
+        for geometry in asked:
+            conditions += experiment.streamed(
+                [_setting(acoustic, each, items) for each in geometry]
+            )
     figures = [summarize(each, experiment.items) for each in conditions]
     results = Results(about, experiment.items, conditions, figures)
     print("\n".join(f"{key}: {value}" for key, value in about.items()))
-    print(f"\n{as_text(table.rows(results))}", flush=True)
+    rows = table.overview(results) if len(asked[0]) > 1 else table.rows(results)
+    print(f"\n{as_text(rows)}", flush=True)
     _write(arguments, results, whole)
     return 0
+
+
+def _setting(acoustic: "AcousticModel", asked: Asked, items: "Sequence[Item]") -> "Setting":
+    """A condition made ready: how its model is built, and what its streams ask for."""
+    from streamer import api
+    from streamer.evaluation.experiment import Setting
+
+    build = partial(api.build_runner, acoustic, asked.model)
+    plain = api.decoding_options(build(), asked.model)
+    told = {item.recording.id: item.hotwords for item in items if asked.is_biased}
+
+    def options(recording: "Recording") -> DecodingOptions:
+        words = sorted(told.get(recording.id, ()))
+        return replace(plain, hotwords=tuple(Hotword(word) for word in words))
+
+    return Setting(asked.name, partial(build), options)
 
 
 def _check_packages() -> None:
@@ -139,15 +172,38 @@ def _check_folders(*paths: Path | None) -> None:
             raise ConfigError(f"cannot write {path}: it is a folder")
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[Config, list[ModelConfig]]:
-    """The settings, and the model's under every mode and preset asked for."""
+def _settings(arguments: argparse.Namespace) -> tuple[Config, list[list[Asked]]]:
+    """The settings, and the conditions asked for, by geometry."""
     flags = {key: value for key, value in vars(arguments).items() if "." in key}
-    typed = {key: flags.pop(key, None) for key in REPEATED}
+    modes, presets, stabilities = (
+        flags.pop(f"model.{key}", []) for key in ("mode", "preset", "stability")
+    )
     settings = config.load(arguments.config, flags)
-    modes = typed["model.mode"] or [settings.model.mode]
-    presets = typed["model.preset"] or [settings.model.preset]
-    chosen = dict.fromkeys(product(modes, presets))
-    return settings, [replace(settings.model, mode=mode, preset=preset) for mode, preset in chosen]
+    asked = crossed(settings.model, modes, presets, arguments.decoding, stabilities)
+    if any(each.is_biased for each in asked[0]):
+        if arguments.hotwords is None:
+            raise ConfigError(f"a decoding with hotwords needs --hotwords FILE or {RARE}")
+        if find_spec("pyctcdecode") is None:
+            raise ConfigError("hotwords need the package pyctcdecode: pip install -e '.[lm]'")
+    return settings, asked
+
+
+def _expecting(
+    items: "list[Item]", arguments: argparse.Namespace, settings: Config
+) -> "list[Item]":
+    """The items with the hotwords asked for."""
+    from streamer.assembly import load_language_model
+    from streamer.evaluation import hotwords
+
+    if arguments.hotwords is None:
+        return items
+    if arguments.hotwords == RARE:
+        with_lm = MODEL_LM if settings.model.lm == NO_LM else settings.model.lm
+        ranked = load_language_model(replace(settings.model, lm=with_lm)).ranked_words()
+        if not ranked:
+            raise ConfigError(f"--hotwords {RARE} needs an --lm whose words can be listed: ARPA")
+        return hotwords.rare(items, ranked)
+    return hotwords.from_file(items, Path(arguments.hotwords), NORMALIZATIONS[arguments.normalize])
 
 
 def _recordings(arguments: argparse.Namespace) -> "list[Recording]":

@@ -1,4 +1,4 @@
-"""The same recordings heard under several conditions: offline, and streamed by mode and preset.
+"""The same recordings heard under several conditions: offline, and streamed in several ways.
 
 Owns what is kept of each recording under each condition, and the batches. Must not know: how a
 model is built, how results are shown.
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streamer.core.endpoint import EndpointRules
-from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
+from streamer.core.options import DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.evaluation import measures, offline, simulation
 from streamer.evaluation.manifest import Recording
-from streamer.evaluation.measures import Edits, Timeline
+from streamer.evaluation.measures import Edits, Hits, Timeline
 from streamer.evaluation.normalization import Normalize
 from streamer.evaluation.offline import OfflineModel, Times
-from streamer.evaluation.simulation import Pace, Progress
+from streamer.evaluation.simulation import Pace, Progress, Way, no_options
 
 if TYPE_CHECKING:
     from jiwer import AlignmentChunk
@@ -28,11 +28,12 @@ PACE_AUDIO_S = 20.0  # for which a single stream is timed
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A recording, how long it is, and what is said in it, normalised."""
+    """A recording, how long it is, what is said in it, normalised, and what to expect in it."""
 
     recording: Recording
     duration_s: float
     reference: tuple[str, ...]
+    hotwords: frozenset[str] = frozenset()  # normalised words, whether they are said or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ class Outcome:
     commit_s: tuple[float, ...] = ()
     unstable_words: int = 0
     erased_words: int = 0
+    hotwords: Hits = Hits()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A condition to come: its name, its model for a number of slots, and what streams ask for."""
+
+    name: str
+    build: Callable[[int], Model]
+    options: Callable[[Recording], DecodingOptions] = no_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class Condition:
 
     name: str
     outcomes: tuple[Outcome, ...]
-    computing_s: float  # in batches
+    computing_s: float  # in batches, as if it had been the only one
     streams: int  # side by side
     latency_s: float | None = None  # of the algorithm; None offline
     pace: Pace | None = None  # of one stream alone
@@ -87,7 +98,7 @@ class Experiment:
         self._progress = progress
         self._times: list[tuple[Times | None, ...]] = []  # of each item's reference words
 
-    def offline(self, model: OfflineModel) -> Condition:
+    def offline(self, model: OfflineModel, name: str = "offline") -> Condition:
         """Every recording at once with full context; comes first, since it gives word times."""
         seen: list[Timeline] = []
         self._times, began = [], time.perf_counter()
@@ -100,26 +111,38 @@ class Experiment:
             self._progress(sum(item.duration_s for item in group))
         computing_s = time.perf_counter() - began
         streams = min(self._batch, len(self.items))
-        return Condition("offline", judge(self.items, seen, self._times), computing_s, streams)
+        return Condition(name, judge(self.items, seen, self._times), computing_s, streams)
 
-    def streamed(
-        self,
-        name: str,
-        build: Callable[[int], Model],
-        options: DecodingOptions = DEFAULT_OPTIONS,
-    ) -> Condition:
-        """Every recording as a live stream; `build` makes the model for a number of slots."""
+    def streamed(self, settings: Sequence[Setting]) -> list[Condition]:
+        """Every recording as a live stream under each setting.
+
+        Their models are of the same network and geometry and differ in how its frames are decoded:
+        the network hears every recording once.
+        """
         assert len(self._times) == len(self.items), "the offline pass comes first"
-        alone = simulation.pace(build(1), self._recordings, self._rules, PACE_AUDIO_S)
-        model = build(min(self._batch, len(self.items)))
+        paces, ways = zip(*map(self._alone, settings), strict=True)
+        searching = [way.search is not None for way in ways]  # such a model gives all log-probs
+        chosen = settings[searching.index(True) if any(searching) else 0]
+        model = chosen.build(min(self._batch, len(self.items)))
         began = time.perf_counter()
-        settings = self._rules, self._progress, options
-        events = simulation.simulate(model, self._recordings, *settings)
-        computing_s = time.perf_counter() - began
-        seen = [measures.timeline(each, self._normalize) for each in events]
-        outcomes = judge(self.items, seen, self._times)
+        heard = simulation.simulate(model, self._recordings, self._rules, self._progress, ways)
+        shared_s = time.perf_counter() - began - sum(each.computing_s for each in heard)
         latency_s = model.context.latency_s(model.grid)
-        return Condition(name, outcomes, computing_s, model.slots, latency_s, alone)
+        conditions = []
+        for setting, alone, each in zip(settings, paces, heard, strict=True):
+            seen = [measures.timeline(events, self._normalize) for events in each.events]
+            outcomes = judge(self.items, seen, self._times)
+            took_s = shared_s + each.computing_s
+            conditions.append(
+                Condition(setting.name, outcomes, took_s, model.slots, latency_s, alone)
+            )
+        return conditions
+
+    def _alone(self, setting: Setting) -> tuple[Pace, Way]:
+        """How fast one stream is under a setting, and the way in which it is decoded."""
+        model, options = setting.build(1), setting.options
+        alone = simulation.pace(model, self._recordings, self._rules, PACE_AUDIO_S, options)
+        return alone, Way.of(model, options)
 
 
 def batches(items: Sequence[Item], largest: int) -> Iterator[list[Item]]:
@@ -144,14 +167,14 @@ def judge(
     words = dict(zip(spoken, measures.compare_words(references, hypotheses), strict=True))
     letters = dict(zip(spoken, measures.compare_characters(references, hypotheses), strict=True))
     return tuple(
-        _outcome(each, times[index], words[index], letters[index])
+        _outcome(each, times[index], words[index], letters[index], items[index])
         if index in words
-        else _noise_outcome(each)
+        else _noise_outcome(each, items[index])
         for index, each in enumerate(seen)
     )
 
 
-def _noise_outcome(seen: Timeline) -> Outcome:
+def _noise_outcome(seen: Timeline, item: Item) -> Outcome:
     return Outcome(
         words=tuple(seen.words),
         right=(False,) * len(seen.words),
@@ -161,6 +184,7 @@ def _noise_outcome(seen: Timeline) -> Outcome:
         character_edits=Edits(insertions=len(" ".join(seen.words))),
         unstable_words=seen.unstable_words,
         erased_words=seen.erased_words,
+        hotwords=measures.hits(item.hotwords, (), seen.words, ()),
     )
 
 
@@ -169,6 +193,7 @@ def _outcome(
     times: Sequence[Times | None],
     words: "Sequence[AlignmentChunk]",
     letters: "Sequence[AlignmentChunk]",
+    item: Item,
 ) -> Outcome:
     pairs = measures.matches(words)
     right = {heard for _, heard in pairs}
@@ -188,6 +213,7 @@ def _outcome(
         commit_s=tuple(seen.committed_s[heard] - end_s for end_s, heard in ends),
         unstable_words=seen.unstable_words,
         erased_words=seen.erased_words,
+        hotwords=measures.hits(item.hotwords, item.reference, seen.words, right),
     )
 
 

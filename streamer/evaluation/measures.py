@@ -4,7 +4,7 @@ Owns every definition that docs/evaluation.md states. Pure: texts, events and ti
 out. Must not know: audio, models, files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,38 @@ def matches(chunks: "Iterable[AlignmentChunk]") -> list[tuple[int, int]]:
         if chunk.type == "equal"
         for offset in range(chunk.ref_end_idx - chunk.ref_start_idx)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """How often expected words were said, heard, and heard where they were said."""
+
+    said: int = 0
+    heard: int = 0
+    right: int = 0
+
+    def __add__(self, other: "Hits") -> "Hits":
+        return Hits(self.said + other.said, self.heard + other.heard, self.right + other.right)
+
+    @property
+    def recall(self) -> float | None:
+        """Of those said, the share that is right; None without any."""
+        return self.right / self.said if self.said else None
+
+    @property
+    def precision(self) -> float | None:
+        """Of those heard, the share that is right; None without any."""
+        return self.right / self.heard if self.heard else None
+
+
+def hits(
+    expected: Collection[str], said: Sequence[str], heard: Sequence[str], right: Collection[int]
+) -> Hits:
+    """Count `expected` words; `right` are the places of the words that were heard rightly."""
+    places = [place for place, word in enumerate(heard) if word in expected]
+    return Hits(
+        sum(word in expected for word in said), len(places), sum(place in right for place in places)
+    )
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ def errors_by_condition(errors: Mapping[str, Edits]) -> str:
     with rc_context(pictures.STYLE):
         figure = pictures.figure(1.6 + 1.1 * len(errors), 3)
         axes = figure.add_subplot()
-        names = list(errors)
+        names = [each.replace(" ", "\n") for each in errors]
         below = np.zeros(len(names))
         for kind, color in KINDS.items():
             rates = [100 * getattr(each, kind) / max(1, each.length) for each in errors.values()]
@@ -68,7 +68,7 @@ def errors_by_group(groups: Mapping[str, Mapping[str, Edits]]) -> str:
         axes.set_yticks(range(len(names)), labels)
         axes.invert_yaxis()
         axes.set_xlabel("WER %")
-        figure.legend(loc="outside upper center", ncols=len(groups), frameon=False)
+        figure.legend(loc="outside upper center", ncols=min(4, len(groups)), frameon=False)
         return pictures.uri(figure, "svg")
 
 
@@ -93,7 +93,8 @@ def distributions(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
             axes.set_title(title)
             axes.set_xlabel("ms of audio")
             axes.set_ylim(0, 1)
-        axes.legend(frameon=False, loc="lower right")
+        labels = axes.get_legend_handles_labels()
+        figure.legend(*labels, loc="outside lower center", ncols=4, frameon=False)
         return pictures.uri(figure, "svg")
 
 

@@ -37,6 +37,8 @@ DEFINITIONS = {
     "word of the finals.",
     "Normalised erasure": "Words of a partial from the first difference to the next one on, per "
     "word of the finals.",
+    "Hotwords": "Words to expect, whether the recogniser was told or not. Recall: of those said, "
+    "the share that is right; precision: of those heard.",
     "Calibration error (ECE)": "Distance between mean confidence and share of right words in ten "
     "bins of confidence, weighted by words.",
     "Real-time factor": "Computing time per second of audio.",
@@ -46,6 +48,8 @@ DEFINITIONS = {
 def page(results: Results, model: OfflineModel) -> str:
     """The whole page; `model` gives the posteriors of the worst recordings."""
     parts = [
+        pages.table(table.overview(results)),
+        "<p></p>",
         pages.table(table.rows(results)),
         *_charts(results),
         *_worst(results, model),

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamer.evaluation import measures
 from streamer.evaluation.experiment import Condition, Item, Outcome
-from streamer.evaluation.measures import Edits, Spread
+from streamer.evaluation.measures import Edits, Hits, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Figures:
     computing: Computing
     latency: Latency | None  # None offline
     flicker: Flicker | None
+    hotwords: Hits  # none said or heard unless some are expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,12 @@ class Results:
 
 
 def _with_rates(tree: dict[str, Any]) -> dict[str, Any]:
-    """The same tree with a rate beside each count of edits."""
+    """The same tree with rates beside the counts of edits and of hotwords."""
     if "substitutions" in tree:
         return {"rate": Edits(**tree).rate, **tree}
+    if "said" in tree:
+        hits = Hits(**tree)
+        return {"recall": hits.recall, "precision": hits.precision, **tree}
     return {
         key: _with_rates(value) if isinstance(value, dict) else value for key, value in tree.items()
     }
@@ -131,6 +135,7 @@ def summarize(condition: Condition, items: Sequence[Item]) -> Figures:
         computing=_computing(condition, sum(item.duration_s for item in items)),
         latency=_latency(condition.latency_s, spoken) if condition.latency_s is not None else None,
         flicker=_flicker(outcomes) if condition.latency_s is not None else None,
+        hotwords=reduce(add, (each.hotwords for each in outcomes), Hits()),
     )
 
 

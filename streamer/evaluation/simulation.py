@@ -2,8 +2,8 @@
 
 Owns the packets, the slots of streams that run side by side, and the clock that is none: the time
 of an event is the number of samples its stream had accepted by then, so that it depends on neither
-the machine nor the neighbours. Computing time is measured apart (`pace`). Must not know: texts,
-measures.
+the machine nor the neighbours. Computing time is measured apart (`pace`). One pass of the network
+serves any number of ways to decode its frames. Must not know: texts, measures.
 """
 
 import time
@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamer.audio import Samples
+from streamer.core.chunker import Window
 from streamer.core.context import SAMPLE_RATE, Grid
+from streamer.core.decoder import BeamSearch
 from streamer.core.endpoint import EndpointRules
+from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Final, Partial
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
@@ -27,29 +30,57 @@ Timed = tuple[float, Partial | Final]  # seconds of audio received, and what cam
 Progress = Callable[[float], object]  # takes seconds of audio that are done
 
 
+def no_options(recording: Recording) -> DecodingOptions:
+    """What a recording's stream asks of its decoding, where all ask for nothing."""
+    return DEFAULT_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to decode a network's frames: with these labels and this search, as asked."""
+
+    labels: Labels
+    search: BeamSearch | None
+    options: Callable[[Recording], DecodingOptions] = no_options
+
+    @staticmethod
+    def of(model: Model, options: Callable[[Recording], DecodingOptions] = no_options) -> "Way":
+        """The way of the model itself."""
+        return Way(model.labels, model.search, options)
+
+
 @dataclass(slots=True)
-class _Live:
-    """One recording on its way through a slot."""
+class Heard:
+    """What one way heard: the events of each recording, and its computing beside the network's."""
 
-    index: int
+    events: list[list[Timed]]
+    computing_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Listener:
+    """One way to decode a recording on its way through a slot."""
+
     stream: Stream
-    samples: Samples
-    fed_samples: int = 0
     events: list[Timed] = field(default_factory=list)
+    computing_s: float = 0.0
 
-    def feed(self) -> bool:
-        """Packets until a window is ready; False when the stream is done."""
-        while not self.stream.is_ready() and not self.stream.is_done:
-            packet = self.samples[self.fed_samples : self.fed_samples + PACKET_SAMPLES]
-            if len(packet):
-                self.stream.accept_waveform(packet)
-                self.fed_samples += len(packet)
-            else:
-                self.stream.input_finished()
-            self.note()  # silence may end an utterance between two windows
-        return not self.stream.is_done
+    def feed(self, packet: Samples) -> None:
+        """Take a packet; an empty one is the end."""
+        began = time.perf_counter()
+        if len(packet):
+            self.stream.accept_waveform(packet)
+        else:
+            self.stream.input_finished()
+        self._note(began)  # silence may end an utterance between two windows
 
-    def note(self) -> None:
+    def accept(self, frames: Frames) -> None:
+        """Take the frames of the window in flight."""
+        began = time.perf_counter()
+        self.stream.accept_frames(frames)
+        self._note(began)
+
+    def _note(self, began: float) -> None:
         """Keep what came out, with the time."""
         at_s = Grid.seconds(self.stream.received_samples)
         self.events += [
@@ -57,6 +88,39 @@ class _Live:
             for event in self.stream.take_events()
             if isinstance(event, Partial | Final)
         ]
+        self.computing_s += time.perf_counter() - began
+
+
+@dataclass(slots=True)
+class _Live:
+    """One recording on its way through a slot; its listeners hear the same, at the same time."""
+
+    index: int
+    listeners: list[_Listener]
+    samples: Samples
+    fed_samples: int = 0
+
+    def feed(self) -> bool:
+        """Packets until a window is ready; False when the streams are done."""
+        stream = self.listeners[0].stream
+        while not stream.is_ready() and not stream.is_done:
+            packet = self.samples[self.fed_samples : self.fed_samples + PACKET_SAMPLES]
+            self.fed_samples += len(packet)
+            for each in self.listeners:
+                each.feed(packet)
+        return not stream.is_done
+
+    def next_window(self) -> Window:
+        """The next one: decoding has no part in how a stream is cut."""
+        window, *others = (each.stream.next_window() for each in self.listeners)
+        for other in others:
+            assert (other.start_sample, other.chunk) == (window.start_sample, window.chunk), other
+        return window
+
+    def accept(self, frames: Frames) -> None:
+        """The window's frames, for every listener."""
+        for each in self.listeners:
+            each.accept(frames)
 
 
 def pause_samples(model: Model, rules: EndpointRules) -> int:
@@ -70,47 +134,49 @@ def simulate(
     recordings: Sequence[Recording],
     rules: EndpointRules,
     progress: Progress = lambda seconds: None,
-    options: DecodingOptions = DEFAULT_OPTIONS,
-) -> list[list[Timed]]:
-    """The events of each recording, streamed in packets of 20 ms and followed by silence.
+    ways: Sequence[Way] = (),
+) -> list[Heard]:
+    """What each way (none: the model's own) hears in each recording.
 
-    As many streams run side by side as the model has slots; a slot that is done takes the next
-    recording. Raises AudioFileError for audio that cannot be read.
+    Recordings are streamed in packets of 20 ms and followed by silence, as many side by side as the
+    model has slots; a slot that is done takes the next one. Raises AudioFileError for audio that
+    cannot be read.
     """
-    heard: list[list[Timed]] = [[] for _ in recordings]
+    ways = ways or [Way.of(model)]
+    heard = [Heard([[] for _ in recordings]) for _ in ways]
     waiting = iter(enumerate(recordings))
     live: dict[int, _Live] = {}
     free = list(range(model.slots))
     while True:
         while free and (following := next(waiting, None)):
-            live[free[-1]] = _begin(model, rules, *following, options)
+            live[free[-1]] = _begin(model, rules, *following, ways)
             model.reset([free.pop()])
         if not live:
             return heard
         ready = [slot for slot in sorted(live) if live[slot].feed()]
         for slot in sorted(live.keys() - set(ready)):
             done = live.pop(slot)
-            heard[done.index] = done.events
+            for each, listener in zip(heard, done.listeners, strict=True):
+                each.events[done.index] = listener.events
+                each.computing_s += listener.computing_s
             progress(Grid.seconds(len(done.samples) - pause_samples(model, rules)))
             free.append(slot)
         if ready:
-            windows = [live[slot].stream.next_window() for slot in ready]
+            windows = [live[slot].next_window() for slot in ready]
             for slot, frames in zip(ready, model.run(ready, windows), strict=True):
-                live[slot].stream.accept_frames(frames)
-                live[slot].note()
+                live[slot].accept(frames)
 
 
 def _begin(
-    model: Model,
-    rules: EndpointRules,
-    index: int,
-    recording: Recording,
-    options: DecodingOptions = DEFAULT_OPTIONS,
+    model: Model, rules: EndpointRules, index: int, recording: Recording, ways: Sequence[Way]
 ) -> _Live:
-    geometry = model.context, model.grid, model.labels
-    stream = Stream(*geometry, rules, model.search, options=options)
+    def listener(way: Way) -> _Listener:
+        geometry = model.context, model.grid, way.labels
+        return _Listener(Stream(*geometry, rules, way.search, options=way.options(recording)))
+
     silence = np.zeros(pause_samples(model, rules), np.float32)
-    return _Live(index, stream, np.concatenate([recording.samples(), silence]))
+    samples = np.concatenate([recording.samples(), silence])
+    return _Live(index, [listener(way) for way in ways], samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +193,11 @@ class Pace:
 
 
 def pace(
-    model: Model, recordings: Sequence[Recording], rules: EndpointRules, audio_s: float
+    model: Model,
+    recordings: Sequence[Recording],
+    rules: EndpointRules,
+    audio_s: float,
+    options: Callable[[Recording], DecodingOptions] = no_options,
 ) -> Pace:
     """Run recordings one after the other in slot 0 for about `audio_s` seconds and time each step.
 
@@ -135,7 +205,7 @@ def pace(
     """
     steps_s: list[float] = []
     chunk_s = Grid.seconds(model.grid.samples(model.context.chunk))
-    for step_s in _steps(model, recordings, rules):
+    for step_s in _steps(model, recordings, rules, Way.of(model, options)):
         steps_s.append(step_s)
         if len(steps_s) * chunk_s >= audio_s:
             break
@@ -143,13 +213,14 @@ def pace(
     return Pace(kept, len(kept) * chunk_s)
 
 
-def _steps(model: Model, recordings: Sequence[Recording], rules: EndpointRules) -> Iterator[float]:
+def _steps(
+    model: Model, recordings: Sequence[Recording], rules: EndpointRules, way: Way
+) -> Iterator[float]:
     for index, recording in enumerate(recordings):
         model.reset([0])
-        live = _begin(model, rules, index, recording)
+        live = _begin(model, rules, index, recording, [way])
         while live.feed():
             began = time.perf_counter()
-            (frames,) = model.run([0], [live.stream.next_window()])
-            live.stream.accept_frames(frames)
-            live.note()
+            (frames,) = model.run([0], [live.next_window()])
+            live.accept(frames)
             yield time.perf_counter() - began

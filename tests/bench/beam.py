@@ -93,7 +93,8 @@ def speed(labels: Labels, ngrams: Ngrams, real: np.ndarray | None) -> None:
 
 def live_rules(width: int) -> BeamRules:
     """As a stream of 20 ms frames has them."""
-    return BeamRules(width, pause_frames=20, sentence_frames=60, max_words=8, max_frames=150)
+    waits = {"pause_frames": 20, "sentence_frames": 60, "word_frames": 40, "max_frames": 150}
+    return BeamRules(width, doubt=0.05, **waits)
 
 
 def hour(labels: Labels, ngrams: Ngrams) -> None:
@@ -183,7 +184,7 @@ def sweep(
                 scorer = LanguageModel(ngrams, alpha=alpha, beta=beta)
                 for rules in (BeamRules(width), live_rules(width))[: 1 + settings.live]:
                     search = search_of(labels, scorer, rules)
-                    name = f"beam {width} a {alpha:g} b {beta:g}" + " live" * (rules.max_words < 99)
+                    name = f"beam {width} a {alpha:g} b {beta:g}" + " live" * (rules.doubt > 0)
                     show(name, found, [decoded(row, search) for row in answers])
 
 

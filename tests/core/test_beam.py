@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise, product
 
 import numpy as np
@@ -11,7 +11,8 @@ from streamer.core.scoring import NoScorer
 TEXTS = ("", " ", "a", "b", "c", "th", "<unk>")
 BLANKS, DELIMITER = frozenset({0, 6}), 1
 WIDE = BeamRules(width=10_000, prune_log_prob=-1e9, token_log_prob=-1e9)
-LIVE = BeamRules(width=6, pause_frames=6, sentence_frames=15, max_words=3, max_frames=30)
+LIVE = BeamRules(width=6, pause_frames=6, sentence_frames=15, word_frames=9, max_frames=30)
+DOUBTING = replace(LIVE, width=8, word_frames=20, doubt=0.1)
 
 
 @dataclass
@@ -77,7 +78,9 @@ def result(state, tokens, chosen):
     return tokens, found, open_tokens(state, chosen), state.frames, state.due
 
 
-@pytest.mark.parametrize("rules", [BeamRules(width=5), LIVE], ids=["plain", "live"])
+@pytest.mark.parametrize(
+    "rules", [BeamRules(width=5), LIVE, DOUBTING], ids=["plain", "live", "doubting"]
+)
 @pytest.mark.parametrize("seed", range(30))
 def test_any_cut_of_the_frames_gives_the_same_to_the_last_bit(rules, seed):
     rng = np.random.default_rng(seed)
@@ -179,21 +182,44 @@ def rivals(words, share=0.45):
     return log_probs
 
 
-def test_a_tail_of_too_many_words_is_settled_from_its_beginning():
-    chosen = search(BeamRules(width=64, prune_log_prob=-40), NoScorer())
-    state, tokens = by_parts(rivals(4), [], chosen)
+def test_a_whole_word_waits_so_many_frames_behind_its_end():
+    loose = BeamRules(width=64, prune_log_prob=-40)
+    state, tokens = by_parts(rivals(4), [], search(loose, NoScorer()))
     assert tokens == []
-    chosen = search(BeamRules(width=64, prune_log_prob=-40, max_words=2), NoScorer())
-    state, tokens = by_parts(rivals(4), [], chosen)
-    assert spell(tokens) == "a a "
+    chosen = search(replace(loose, word_frames=4), NoScorer())
+    for frames, expected in ((4, ""), (5, "a "), (6, "a "), (7, "a a "), (8, "a a ")):
+        state, tokens = by_parts(rivals(4)[:frames], [], chosen)
+        assert (frames, spell(tokens)) == (frames, expected)  # words end at 1, 3, 5
     assert spell(open_tokens(state, chosen)) == "a a "
+    assert {each[2] for each in state.beams} > {"a a ", "a b "}, "the words behind it are open"
 
 
-def test_a_tail_that_is_too_old_is_settled_from_its_beginning():
-    chosen = search(BeamRules(width=64, prune_log_prob=-40, max_frames=5), NoScorer())
-    state, tokens = by_parts(rivals(4), [], chosen)
-    assert spell(tokens) == "a a "
-    assert min(t.start_frame for t in open_tokens(state, chosen)) > state.frames - 5
+@pytest.mark.parametrize("share", [0.03, 0.2])
+def test_a_word_against_which_little_speaks_is_settled_with_its_delimiter(share):
+    """The rest is dropped: no later frame brings it back."""
+    log_probs = rivals(3, share)
+    for doubt, expected in ((0.0, ""), (0.9 * share, ""), (1.1 * share, "a a a ")):
+        chosen = search(BeamRules(width=64, doubt=doubt), NoScorer())
+        state, tokens = by_parts(log_probs, [], chosen)
+        assert spell(tokens) == expected
+    assert {each[2] for each in state.beams} == {""}
+    state, tokens = fold(BeamState.start(chosen.scorer), log_probs[:2], chosen)
+    assert spell(tokens) == "a ", "at once"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_settled_in_doubt_stays_and_what_follows_goes_on_from_it(seed):
+    chosen = search(DOUBTING)
+    log_probs = babble(seed, words=12)
+    state, text = BeamState.start(chosen.scorer), ""
+    for frame in log_probs:
+        state, settled = fold(state, frame[None], chosen)
+        text += spell(settled)
+        firsts = [each[2].partition(" ")[0] if each[2] else "" for each in state.beams]
+        weights = np.exp([each[0] + each[1] - sum(state.beams[0][:2]) for each in state.beams])
+        against = weights[[first != firsts[0] for first in firsts]].sum() / weights.sum()
+        assert not firsts[0] or against > DOUBTING.doubt
+    assert text
 
 
 def test_an_endless_word_is_closed():

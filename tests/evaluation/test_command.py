@@ -27,11 +27,11 @@ def manifest(talk: str, tmp_path: Path) -> str:
     return str(path)
 
 
-def measured(tmp_path: Path, *arguments: str) -> dict:
+def measured(tmp_path: Path, *arguments: str, table: str = "real-time factor") -> dict:
     file = tmp_path / "out.json"
     status, out, err = run("evaluate", *arguments, "--json", str(file))
     assert (status, err) == (0, "")
-    assert "real-time factor" in out
+    assert table in out
     return json.loads(file.read_text())
 
 
@@ -55,6 +55,35 @@ def test_the_batch_changes_computing_time_only(model: str, manifest: str, tmp_pa
         assert ours["flicker"] == theirs["flicker"]
     assert alone["recordings"] == three["recordings"]
     assert alone["conditions"][0]["errors"]["words"]["length"] == 4
+
+
+def test_decodings_are_crossed_in_one_run_as_if_each_were_alone(
+    model: str, manifest: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyctcdecode")
+    words = tmp_path / "words.txt"
+    words.write_text("abc\nzz\n")
+    common = (manifest, *use(model), "--hotwords", str(words), "--hotword-weight", "30")
+    ways = ("greedy", "beam", "beam+hotwords")
+    decodings = [part for way in ways for part in ("--decoding", way)]
+    shown = ("--stability", "low", "--stability", "high")
+    together = without_computing(measured(tmp_path, *common, *decodings, *shown, table="RTF"))
+    names = [each["name"] for each in together["conditions"]]
+    assert names == [
+        "offline greedy",
+        *(f"cache default {way} {level}" for way in ways for level in ("low", "high")),
+    ]
+    found = {each["name"]: each for each in together["conditions"]}
+    for way in ways:
+        alone = without_computing(measured(tmp_path, *common, "--decoding", way))
+        last = alone["conditions"][-1]
+        assert last.pop("name") == f"cache default {way}"
+        ours = found[f"cache default {way} low"]
+        assert {key: ours[key] for key in last} == last
+        assert found[f"cache default {way} high"]["flicker"]["unstable_word_ratio"] == 0
+    heard = {way: found[f"cache default {way} low"]["hotwords"]["heard"] for way in ways}
+    assert heard["beam+hotwords"] > heard["beam"], "it was told"
+    assert found["cache default beam low"]["hotwords"]["said"] == 1
 
 
 def test_recordings_are_chosen_and_noise_is_counted(
@@ -105,6 +134,9 @@ def test_the_shipped_model_hears_the_demo_clip(tmp_path: Path) -> None:
         (["{manifest}", "--left-context-s", "-1"], "left_context_s"),
         (["{broken}"], "cannot open"),
         (["{damaged}"], "is not audio in a known format"),
+        (["{manifest}", "--decoding", "beam+hotwords"], "needs --hotwords FILE or rare"),
+        (["{manifest}", "--hotwords", "no-such-file"], "cannot read no-such-file"),
+        (["{manifest}", "--hotwords", "rare", "--lm", "no.arpa"], "there is no file no.arpa"),
         (["{unwritten}"], "nothing is left of any text behind --normalize"),
     ],
 )

@@ -11,7 +11,7 @@ from streamer.core.hypothesis import Final, Partial
 from streamer.core.recognizer import Recognizer
 from streamer.engine.runner import ModelRunner
 from streamer.evaluation import offline, results, simulation
-from streamer.evaluation.experiment import Experiment, Item, batches
+from streamer.evaluation.experiment import Experiment, Item, Setting, batches
 from streamer.evaluation.manifest import Recording
 from streamer.evaluation.measures import Edits, Spread
 from streamer.evaluation.normalization import basic
@@ -70,9 +70,9 @@ SAID = ["turn on", "a", "the quick brown fox jumps over the lazy dog", "stop it 
 def test_streams_side_by_side_are_the_recognizers_own(recorded, slots):
     items = [recorded(f"r{i}", speak(text), text) for i, text in enumerate(SAID)]
     recordings, done = [item.recording for item in items], []
-    heard = simulation.simulate(FakeModel(slots=slots), recordings, RULES, done.append)
-    assert heard == [one_by_one(FakeModel(), each) for each in recordings]
-    texts = [[event.text for _, event in each if isinstance(event, Final)] for each in heard]
+    (heard,) = simulation.simulate(FakeModel(slots=slots), recordings, RULES, done.append)
+    assert heard.events == [one_by_one(FakeModel(), each) for each in recordings]
+    texts = [[event.text for _, event in each if isinstance(event, Final)] for each in heard.events]
     assert texts == [[text] for text in SAID]
     assert sorted(done) == sorted(item.duration_s for item in items)
 
@@ -91,7 +91,7 @@ def test_company_changes_nothing_for_a_real_network(recorded, mode):
         recorded(f"n{i}", rng.normal(0, 0.1, samples), "").recording
         for i, samples in enumerate((9_000, 30_001, 14_000))
     ]
-    heard = simulation.simulate(runner(2), recordings, RULES)
+    heard = simulation.simulate(runner(2), recordings, RULES)[0].events
     alone = [one_by_one(runner(1), each) for each in recordings]
     for ours, theirs in zip(heard, alone, strict=True):
         assert [(at_s, type(event)) for at_s, event in ours] == [
@@ -106,7 +106,7 @@ def test_the_last_utterance_always_ends_before_the_silence_does(recorded):
     item = recorded("r", speak("abc"), "abc")
     for chunk, right in ((8, 0), (16, 0), (32, 16)):
         model = FakeModel(Context(0, chunk, right))
-        (events,) = simulation.simulate(model, [item.recording], RULES)
+        ((events,),) = (each.events for each in simulation.simulate(model, [item.recording], RULES))
         assert [event.reason for _, event in events if isinstance(event, Final)] == ["endpoint"]
 
 
@@ -163,7 +163,7 @@ def evaluated(items, batch=2, model=FakeOfflineModel):
     experiment = Experiment(items, basic, RULES, batch, lambda seconds: None)
     conditions = [
         experiment.offline(model()),
-        experiment.streamed("cache default", lambda slots: model(slots=slots)),
+        *experiment.streamed([Setting("cache default", lambda slots: model(slots=slots))]),
     ]
     return experiment, [results.summarize(each, experiment.items) for each in conditions]
 

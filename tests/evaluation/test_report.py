@@ -1,13 +1,16 @@
 """The report: whole, without outside resources, and safe from the texts it shows."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from streamer.evaluation import plots, report, table
+from streamer.evaluation.experiment import Setting
+from streamer.evaluation.measures import Hits
 from streamer.evaluation.results import Results
-from streamer.reporting.table import as_text
+from streamer.reporting.table import NOTHING, as_text
 from tests.evaluation.test_experiment import FakeOfflineModel, evaluated, recorded  # noqa: F401
 from tests.fakes import DELIMITER, speak
 
@@ -33,8 +36,8 @@ class Page(HTMLParser):
 def results_of(items):
     experiment, figures = evaluated(items)
     conditions = [experiment.offline(FakeOfflineModel())]
-    conditions.append(
-        experiment.streamed(figures[1].name, lambda slots: FakeOfflineModel(slots=slots))
+    conditions += experiment.streamed(
+        [Setting(figures[1].name, lambda slots: FakeOfflineModel(slots=slots))]
     )
     return Results({"model": EVIL}, experiment.items, conditions, figures)
 
@@ -99,6 +102,26 @@ def test_the_table_is_aligned_and_complete(results):
     assert rates[2:] == ["42.9", "42.9"]  # 1 substituted, 1 deleted, 1 inserted of 7
     assert len({len(line) for line in lines if line.startswith(("WER %", "CER %"))}) == 1
     assert next(line for line in lines if line.startswith("latency of the alg")).endswith("335")
+
+
+def test_the_overview_has_a_line_for_each_condition(results):
+    header, whole, live = table.overview(results)
+    assert [whole.label, live.label] == ["offline", "cache default"]
+    found = dict(zip(header.cells, live.cells, strict=True))
+    assert list(found) == [
+        "WER %", "CER %", "unstable", "erasure", "emission ms", "commit ms", "final ms", "RTF",
+    ]  # fmt: skip
+    assert found["WER %"] == "42.9"
+    assert found["unstable"] == f"{results.figures[1].flicker.unstable_word_ratio:.3f}"
+    assert whole.cells[2:] == (NOTHING,) * 6
+    recalled = replace(results.figures[1], hotwords=Hits(4, 2, 1))
+    header, line = table.overview(replace(results, figures=[recalled]))
+    assert header.cells[-2:] == ("recall %", "precision %")
+    assert line.cells[-2:] == ("25.0", "50.0")
+    (row,) = [
+        row for row in table.rows(replace(results, figures=[recalled])) if "said" in row.label
+    ]
+    assert row.cells == ("4 / 2 / 1",)
 
 
 def test_the_best_tokens_are_the_spoken_ones():
