@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from clients.python.link import RecognizerError
@@ -32,6 +33,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--token-file", metavar="FILE", help="the server's token, else STREAMER_TOKEN has it"
     )
     parser.add_argument("--ca-file", metavar="FILE", help="authority of a wss server, in PEM")
+    parser.add_argument("--separate", action="store_true", help="hear each channel by itself")
     parser.add_argument("--realtime", action="store_true", help="send at the pace of speech")
     parser.add_argument("--no-partials", action="store_true", help="ask for finals only")
     parser.add_argument("--text", action="store_true", help="print the text of finals only")
@@ -89,6 +91,7 @@ def _authority(path: str | None) -> ssl.SSLContext | None:
 
 async def _print_events(arguments: argparse.Namespace) -> None:
     async with _source(arguments) as (audio, blocks):
+        audio = replace(audio, separate=arguments.separate)
         partials = not (arguments.no_partials or arguments.text)
         start = Start(audio, partials=partials, append_only=arguments.append_only)
         patience = Patience(total_s=arguments.patience_s)
@@ -108,7 +111,11 @@ async def _print_events(arguments: argparse.Namespace) -> None:
                 elif not arguments.text:
                     print(messages.encode(message), flush=True)
                 elif isinstance(message, Final):
-                    print(message.shown, flush=True)
+                    print(_speaker(message) + message.shown, flush=True)
+
+
+def _speaker(final: Final) -> str:
+    return "" if final.channel is None else f"Channel {final.channel + 1}: "
 
 
 def _added(message: messages.ServerMessage) -> str:

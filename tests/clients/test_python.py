@@ -240,6 +240,18 @@ async def test_the_program_streams_a_file_and_standard_input(tmp_path: Path) -> 
 
 
 @in_loop
+async def test_the_program_tells_the_channels_of_a_file_apart(tmp_path: Path) -> None:
+    sides = [np.concatenate([speak(text), silence(2.0)]) for text in ("turn it on", "which lamp")]
+    path = tmp_path / "call.wav"
+    soundfile.write(path, np.stack(sides, axis=1), 16_000, subtype="PCM_16")
+    options = (str(path), "--separate", "--text", "--url")
+    async with service() as running:
+        status, out, err = await run_program(*options, running.url)
+    assert (status, err) == (0, "")
+    assert sorted(out.splitlines()) == ["Channel 1: turn it on", "Channel 2: which lamp"]
+
+
+@in_loop
 async def test_mistakes_are_one_line(tmp_path: Path) -> None:
     async with service() as running:
         url = running.url
