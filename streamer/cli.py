@@ -85,7 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
     channels = files.add_mutually_exclusive_group()
     channels.add_argument(
-        "--channel", type=int, metavar="NUMBER", help="the channel to hear, from 1 (default: their mean)"
+        "--channel",
+        type=int,
+        metavar="NUMBER",
+        help="the channel to hear, from 1 (default: the mean)",
     )
     channels.add_argument(
         "--separate", action="store_true", help="hear each channel by itself, and say which"
