@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamer import messages as m
 from streamer.config import ServerConfig
@@ -66,8 +66,8 @@ async def until_the_end(model: str) -> list[tuple[bytes, list[m.ServerMessage], 
         server.send_signal(signal.SIGTERM)
         heard = await asyncio.gather(*map(said, sockets))
         await asyncio.gather(*talking)
-        with pytest.raises(OSError, match="Connect call failed"):
-            await connect(url)
+        with pytest.raises((OSError, InvalidStatus), match="Connect call failed|HTTP 503"):
+            await connect(url)  # at first there may be an answer, then nobody is there
         _, logged = await server.communicate()
     finally:
         if server.returncode is None:
