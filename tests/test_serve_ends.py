@@ -66,7 +66,7 @@ async def until_the_end(model: str) -> list[tuple[bytes, list[m.ServerMessage], 
         server.send_signal(signal.SIGTERM)
         heard = await asyncio.gather(*map(said, sockets))
         await asyncio.gather(*talking)
-        with pytest.raises((OSError, InvalidStatus), match="Connect call failed|HTTP 503"):
+        with pytest.raises((OSError, InvalidStatus), match=r"Connect call failed|HTTP 503"):
             await connect(url)  # at first there may be an answer, then nobody is there
         _, logged = await server.communicate()
     finally:
