@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.conformer import Rows
 from models.features import (
     FeatureConfig,
     FeatureExtractor,
@@ -23,6 +22,7 @@ from models.features import (
     with_normalization,
 )
 from models.packing import pack
+from models.ring import Rows
 from models.state import EncoderState
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import Chunking, Wav2Vec2BertForCTC
@@ -132,23 +132,33 @@ class AcousticModel(nn.Module):
         committed_B: Tensor,
         valid_B: Tensor,
         state: StreamState,
+        span: slice | None = None,
     ) -> tuple[Tensor, StreamState]:
         """One chunk and its lookahead for each of ``slots_B``: log-probs (B, U, V) and the state.
 
+        Or several chunks in a row, if there is no lookahead: the same as one call for each.
+        ``span``: the same slots, where they are neighbours in this order; saves copies.
         ``state`` is consumed: written in place and returned, but only when nothing was raised.
         """
         assert state.encoder is not None
-        rows = Rows(slots_B, committed_B * self.stride, valid_B * self.stride)
-        before = state.stats.select(slots_B)
-        features, after = self.causal_features.chunk(
-            samples_BS, rows.committed, rows.valid, torch.zeros_like(slots_B), before
+        rows = Rows(slots_B, committed_B * self.stride, valid_B * self.stride, span)
+        before, chunk = state.stats.select(rows.index), state.chunking.chunk
+        extractor, frames = (
+            self.causal_features,
+            samples_BS.shape[1] // self.features.config.hop_samples,
         )
+        if frames > sum(state.chunking.geometry[1:]):
+            features, after = extractor.chunks(samples_BS, rows.valid, chunk, before)
+        else:
+            features, after = extractor.chunk(
+                samples_BS, rows.committed, rows.valid, torch.zeros_like(slots_B), before
+            )
         logits, update = self.model.step(
             features.to(self._dtype), rows, state.encoder, state.chunking
         )
         log_probs = logits.float().log_softmax(dim=-1)
         update.commit()
-        state.stats.assign(slots_B, after)
+        state.stats.assign(rows.index, after)
         return log_probs, state
 
     def forward_window(

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.state import AdapterState, AttentionState
+from models.ring import Ring, Rows, Sight
+from models.state import AdapterState, Update
 
 if TYPE_CHECKING:
     from models.wav2vec2_bert import EncoderConfig
@@ -34,33 +34,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "selu": F.selu,
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Which slots a streamed call serves, and how far each of them goes on."""
-
-    slots: Tensor  # (B,) row of the state for each row of the batch
-    committed: Tensor  # (B,) leading frames that enter the state
-    valid: Tensor  # (B,) leading frames that are audio; those after ``committed`` are lookahead
-
-    def divided(self, stride: int) -> Rows:
-        """The same rows after an adapter layer of this stride."""
-        return Rows(self.slots, -(-self.committed // stride), -(-self.valid // stride))
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """Which keys the queries of one call may see, and at which relative position.
-
-    ``positions`` are the queries' absolute positions, ``cells`` the ring cells into which a
-    streamed call writes its keys.
-    """
-
-    visible: Tensor  # (B or 1, 1, T, P) bool
-    distance: Tensor  # (B or 1, 1, T, P) key position minus query position
-    positions: Tensor  # (B or 1, T)
-    cells: Tensor | None = None  # (B, T)
 
 
 class FeedForward(nn.Module):
@@ -140,7 +113,7 @@ class SelfAttention(nn.Module):
             table = self.distance_embedding.weight  # (R, D)
             index = sight.distance.clamp(-self.left, self.right) + self.left
         elif self.position_type == "relative":
-            lowest, highest = int(sight.distance.min()), int(sight.distance.max())
+            lowest, highest = sight.furthest
             span = torch.arange(lowest, highest + 1, device=query.device)
             encoding = sinusoid(-span, self.linear_pos.in_features).to(query.dtype)
             table = self.linear_pos(encoding).unflatten(-1, (self.heads, -1)).transpose(0, 1)
@@ -152,23 +125,6 @@ class SelfAttention(nn.Module):
         bias = by_position.gather(-1, index.expand(*by_position.shape[:3], index.shape[-1]))
         masked: Tensor = bias.masked_fill(~sight.visible, torch.finfo(bias.dtype).min)
         return masked
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """One layer's share of an AttentionState, opened for the rows of this call."""
-
-    keys: Tensor  # (N, P, H, D), a view of the state
-    values: Tensor
-    slots: Tensor  # (B,)
-
-    def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
-        """Write (B, T, H, D) into the ring; all keys and values of these slots, (B, P, H, D)."""
-        assert sight.cells is not None
-        slots = self.slots[:, None]
-        self.keys[slots, sight.cells] = key
-        self.values[slots, sight.cells] = value
-        return self.keys[self.slots], self.values[self.slots]
 
 
 def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
@@ -203,37 +159,6 @@ def rotate(x: Tensor, positions: Tensor, heads: int, base: float) -> Tensor:
     first, second = x.chunk(2, dim=-1)
     turned = torch.cat([-second, first], dim=-1)
     return (x * angle.cos().to(x.dtype) + turned * angle.sin().to(x.dtype)).flatten(2)
-
-
-def open_ring(
-    state: AttentionState, rows: Rows, frames: int, left: int, chunk: int, right: int
-) -> Sight:
-    """Book the cells for ``frames`` new frames and say what each of them may see.
-
-    A call holds either any number of whole chunks, or one chunk followed by lookahead. A frame
-    sees the ``left`` frames before its chunk, its chunk, and the ``right`` frames after it. The
-    cells booked are those that no frame from ``start`` on can see: as long as ``position`` is not
-    advanced, the same call can be made again with the same result.
-    """
-    assert frames == chunk + right if right else frames % chunk == 0, (frames, chunk, right)
-    assert left + frames <= state.positions.shape[1], (left, frames, state.positions.shape)
-    start = state.position[rows.slots][:, None]  # (B, 1)
-    offset = torch.arange(frames, device=start.device)
-    positions = start + offset  # (B, T)
-    cells = positions % state.positions.shape[1]
-    state.positions[rows.slots[:, None], cells] = torch.where(
-        offset < rows.valid[:, None], positions, -1
-    )
-    keys = state.positions[rows.slots][:, None, None]  # (B, 1, 1, P)
-    chunk_start = (start if right else positions - offset % chunk)[:, None, :, None]
-    visible = (keys >= 0) & (keys >= chunk_start - left) & (keys < chunk_start + chunk + right)
-    distance = torch.where(visible, keys - positions[:, None, :, None], 0)
-    return Sight(visible, distance, positions, cells)
-
-
-def progress(state: AttentionState, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """The write by which the committed frames of ``rows`` become the past."""
-    return state.position, rows.slots, state.position[rows.slots] + rows.committed
 
 
 class Pointwise(nn.Conv1d):
@@ -341,21 +266,22 @@ class AdapterLayer(nn.Module):
         return self._mix(residual, z, sight, None)
 
     def step(
-        self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, x: Tensor, rows: Rows, state: AdapterState, sight: Sight, update: Update
+    ) -> Tensor:
         """Streamed: the same, with the ``padding`` frames before this call taken from ``state``.
 
-        Also what ``state.residual`` and ``state.attention`` are to hold for these rows next.
+        What ``state`` is to hold for these rows next is added to ``update``.
         """
         keep = (torch.arange(x.shape[1], device=x.device) < rows.valid[:, None])[..., None]
-        residual = torch.cat(
-            [state.residual[rows.slots], self.residual_layer_norm(x) * keep], dim=1
-        )
-        z = torch.cat([state.attention[rows.slots], self.self_attn_layer_norm(x) * keep], dim=1)
-        ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows.slots)
+        residual = self.residual_layer_norm(x) * keep
+        residual = torch.cat([state.residual[rows.index], residual], dim=1)
+        z = torch.cat([state.attention[rows.index], self.self_attn_layer_norm(x) * keep], dim=1)
+        ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows, update)
         y = self._mix(residual, z, sight, ring)
-        residual, z = (last_frames(x, rows.committed, self.padding, dim=1) for x in (residual, z))
-        return y, residual, z
+        for past, seen in ((state.residual, residual), (state.attention, z)):
+            last = last_frames(seen, rows.committed, self.padding, dim=1)
+            update.writes.append((past, rows.index, last))
+        return y
 
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)

@@ -146,11 +146,11 @@ class FeatureStats:
         zeros = torch.zeros(streams, num_mel_bins, dtype=torch.float32, device=device)
         return FeatureStats(zeros[:, 0].clone(), zeros.clone(), zeros.clone())
 
-    def select(self, rows: Tensor) -> FeatureStats:
-        """A copy of ``rows`` (indices (R,))."""
+    def select(self, rows: Tensor | slice) -> FeatureStats:
+        """Those of ``rows`` (indices (R,))."""
         return FeatureStats(self.count[rows], self.first[rows], self.second[rows])
 
-    def assign(self, rows: Tensor, stats: FeatureStats) -> None:
+    def assign(self, rows: Tensor | slice, stats: FeatureStats) -> None:
         """Write ``stats`` (one row each of ``rows``) back in place."""
         self.count[rows] = stats.count
         self.first[rows] = stats.first
@@ -202,19 +202,21 @@ class FeatureExtractor(nn.Module):
             case "global":
                 return (mel_BMC - self.prior_mean) * (self.prior_variance + VARIANCE_FLOOR).rsqrt()
             case "running":
-                return self._normalize_running(
-                    mel_BMC, lengths_B, chunk_frames or self.config.chunk_frames
-                )
+                stats = FeatureStats.init(mel_BMC.shape[0], mel_BMC.shape[2], mel_BMC.device)
+                frames = chunk_frames or self.config.chunk_frames
+                return self._normalize_chunks(mel_BMC, lengths_B, frames, stats)[0]
 
-    def _normalize_running(self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int) -> Tensor:
-        stats = FeatureStats.init(mel_BMC.shape[0], mel_BMC.shape[2], mel_BMC.device)
+    def _normalize_chunks(
+        self, mel_BMC: Tensor, lengths_B: Tensor, chunk_frames: int, stats: FeatureStats
+    ) -> tuple[Tensor, FeatureStats]:
+        """``running``: each chunk by the statistics that it is the last one to enter."""
         step = chunk_frames * self.config.stride
         chunks = []
         for start in range(0, mel_BMC.shape[1], step):
             chunk = mel_BMC[:, start : start + step]
             stats = self.update(stats, chunk, torch.zeros_like(lengths_B), lengths_B - start)
             chunks.append(self.standardize(stats, chunk))
-        return torch.cat(chunks, dim=1) if chunks else mel_BMC
+        return torch.cat(chunks, dim=1) if chunks else mel_BMC, stats
 
     def update(
         self, stats: FeatureStats, mel_BMC: Tensor, start_B: Tensor, end_B: Tensor
@@ -238,6 +240,17 @@ class FeatureExtractor(nn.Module):
         variance = (prior * self.prior_variance + stats.second) / weight - shift.square()
         scale = (variance.clamp_min(0.0) + VARIANCE_FLOOR).rsqrt()
         return (mel_BMC - (self.prior_mean + shift)[:, None]) * scale[:, None]
+
+    def chunks(
+        self, samples_BS: Tensor, valid_B: Tensor, chunk_frames: int, stats: FeatureStats
+    ) -> tuple[Tensor, FeatureStats]:
+        """Several chunks in a row, (B, S), as one call of ``chunk`` for each of them would."""
+        mel_BMC, lengths_B = self.log_mel(samples_BS), valid_B * self.config.stride
+        if self.config.normalization == "running":
+            mel_BMC, stats = self._normalize_chunks(mel_BMC, lengths_B, chunk_frames, stats)
+        else:
+            mel_BMC = self.normalize(mel_BMC, lengths_B)
+        return stack(mel_BMC, self.config.stride), stats
 
     def chunk(
         self,

@@ -9,22 +9,25 @@ Shapes: N slot, L layer, P ring cell, H head, D head size, C channel, K convolut
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+
+Index: TypeAlias = Tensor | slice | tuple[Tensor, ...]
+"""Rows of a state, or cells of its rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """What a step will write, held back until nothing of the step can fail any more."""
 
-    writes: list[tuple[Tensor, Tensor, Tensor]]  # (state, its rows (B,), what they will hold)
+    writes: list[tuple[Tensor, Index, Tensor]]  # (state, where in it, what will be there)
 
     def commit(self) -> None:
         """Write it all, in place."""
-        for state, rows, values in self.writes:
-            state[rows] = values
+        for state, index, values in self.writes:
+            state[index] = values
 
 
 @dataclass(frozen=True, slots=True)

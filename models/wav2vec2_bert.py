@@ -24,13 +24,9 @@ from models.conformer import (
     EncoderLayer,
     FeedForward,
     PositionType,
-    Ring,
-    Rows,
-    Sight,
     last_frames,
-    open_ring,
-    progress,
 )
+from models.ring import Ring, Rows, Sight, open_ring, progress
 from models.state import AdapterState, AttentionState, EncoderState, Update
 
 
@@ -48,6 +44,11 @@ class Chunking:
     def __post_init__(self) -> None:
         if self.left < 0 or self.chunk < 1 or self.right < 0:
             raise ValueError(f"chunking: expected left >= 0, chunk >= 1, right >= 0, got {self}")
+
+    @property
+    def geometry(self) -> tuple[int, int, int]:
+        """Left, chunk, right."""
+        return self.left, self.chunk, self.right
 
     def divided(self, stride: int) -> Chunking:
         """The same geometry after an adapter layer of this stride."""
@@ -208,15 +209,15 @@ class Encoder(nn.Module):
                 x = adapter(x, inputs, offline_sight(frames, lengths, chunking))
         return x, lengths, middle
 
-    def init_state(self, slots: int, chunking: Chunking, frames: int | None = None) -> EncoderState:
-        """Empty caches for ``slots`` streams; ``frames`` is the most that one call may bring."""
+    def init_state(self, slots: int, chunking: Chunking) -> EncoderState:
+        """Empty caches for ``slots`` streams."""
         config = self.config
         like = self.feature_projection.projection.weight
         heads, size = config.num_attention_heads, config.hidden_size
-        frames = max(frames or 0, chunking.chunk + chunking.right)
 
-        def ring(layers: int, channels: int, reach: int) -> AttentionState:
-            return AttentionState.init(slots, layers, reach, heads, channels // heads, like)
+        def ring(layers: int, channels: int, chunking: Chunking) -> AttentionState:
+            cells = sum(chunking.geometry)
+            return AttentionState.init(slots, layers, cells, heads, channels // heads, like)
 
         stride, kernel = config.adapter_stride, config.adapter_kernel_size
         if config.add_adapter and not 2 * (stride // 2) < kernel <= stride + stride // 2:
@@ -225,17 +226,14 @@ class Encoder(nn.Module):
                 "its outputs need other frames than their own and those before"
             )
         adapter, divided = [], chunking
-        for index in range(config.num_adapter_layers if config.add_adapter else 0):
+        for _ in range(config.num_adapter_layers if config.add_adapter else 0):
             divided = divided.divided(config.adapter_stride)
             past = like.new_zeros(slots, config.adapter_stride // 2, config.output_size)
-            reach = divided.left + frames // config.adapter_stride ** (index + 1)
-            adapter.append(AdapterState(past, past.clone(), ring(1, config.output_size, reach)))
+            adapter.append(AdapterState(past, past.clone(), ring(1, config.output_size, divided)))
         past = like.new_zeros(
             slots, config.num_hidden_layers, size, config.conv_depthwise_kernel_size - 1
         )
-        return EncoderState(
-            ring(config.num_hidden_layers, size, chunking.left + frames), past, tuple(adapter)
-        )
+        return EncoderState(ring(config.num_hidden_layers, size, chunking), past, tuple(adapter))
 
     def forward_chunk(
         self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
@@ -255,16 +253,16 @@ class Encoder(nn.Module):
         self, features: Tensor, rows: Rows, state: EncoderState, chunking: Chunking
     ) -> tuple[Tensor, Update]:
         """``forward_chunk`` whose slots have moved on only when the update is committed."""
-        left, chunk, right = chunking.left, chunking.chunk, chunking.right
-        sight = open_ring(state.ring, rows, features.shape[1], left, chunk, right)
+        update = Update([])
+        sight = open_ring(state.ring, rows, features.shape[1], chunking.geometry, update)
         x = self.feature_projection(features)
-        past, seen = state.convolution[rows.slots], []
+        past, seen = state.convolution[rows.index], []
         for index, layer in enumerate(self.encoder.layers):
-            ring = Ring(state.ring.keys[:, index], state.ring.values[:, index], rows.slots)
+            ring = Ring(state.ring.keys[:, index], state.ring.values[:, index], rows, update)
             x, inputs = layer(x, sight, ring, past[:, index])
             seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
         x = self._between(x)
-        update = Update([(state.convolution, rows.slots, torch.stack(seen, dim=1))])
+        update.writes.append((state.convolution, rows.index, torch.stack(seen, dim=1)))
         update.writes.append(progress(state.ring, rows))
         if self.adapter is not None:
             x = self._adapt_chunk(x, rows, state.adapter, chunking, update)
@@ -284,12 +282,8 @@ class Encoder(nn.Module):
             chunking = chunking.divided(adapter.stride)
             inputs, rows = rows, rows.divided(adapter.stride)
             frames = x.shape[1] // adapter.stride
-            sight = open_ring(
-                state.ring, rows, frames, chunking.left, chunking.chunk, chunking.right
-            )
-            x, residual, attention = adapter.step(x, inputs, state, sight)
-            update.writes.append((state.residual, rows.slots, residual))
-            update.writes.append((state.attention, rows.slots, attention))
+            sight = open_ring(state.ring, rows, frames, chunking.geometry, update)
+            x = adapter.step(x, inputs, state, sight, update)
             update.writes.append(progress(state.ring, rows))
         return x
 
@@ -309,7 +303,7 @@ def offline_sight(frames: int, lengths: Tensor, chunking: Chunking | None) -> Si
         start = (position - position % chunking.chunk)[:, None]
         key = position[None, :]
         visible = visible & (key >= start - chunking.left) & (key < start + chunking.chunk)
-    return Sight(visible, distance[None, None], position[None])
+    return Sight(visible, distance[None, None], (1 - frames, frames - 1), position[None])
 
 
 class Wav2Vec2BertForCTC(nn.Module):

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import SeamlessM4TFeatureExtractor
 
-from models.conformer import Rows
 from models.features import stack
 from models.mel import LogMel
+from models.ring import Rows
 from models.state import state_bytes
 from models.wav2vec2_bert import Chunking
 from tests.models.networks import POSITIONS, acoustic, hugging_face, network
@@ -186,7 +186,7 @@ def test_several_chunks_in_one_call_equal_one_call_each(position, adapter):
     script = random_script(chunking, seed=12, streams=streams, multiple=4, flushes=0)
     logits, _ = run_in_slots(model, script, slots=streams, seed=13)
     waiting, most = script.streams(), 5
-    state = model.wav2vec2_bert.init_state(streams, chunking, frames=4 * most)
+    state = model.wav2vec2_bert.init_state(streams, chunking)
     while any(waiting):
         slots = [slot for slot in rng.permutation(streams) if waiting[slot]]
         taken = [waiting[slot][: rng.integers(1, most + 1)] for slot in slots]

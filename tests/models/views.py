@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from models.conformer import Sight
+from models.ring import Sight
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Table:
         there = (keys >= 0) | (self.begin + keys >= 0)
         visible = there & (keys < self.valid)
         distance = keys - own[:, None]
-        return Sight(visible[:, None, None], distance[None, None], self.begin + own)
+        furthest = -self.left - self.width, self.width
+        return Sight(visible[:, None, None], distance[None, None], furthest, self.begin + own)
 
 
 class History:

@@ -1,0 +1,128 @@
+"""How a streamed call reads and writes the slots of its rows, and which keys its frames see.
+
+Owns the rings of keys and values: which cell a frame gets, what is visible from where. Must not
+know: what attention does with it.
+
+Shapes: B stream, T frame of this call, N slot, P ring cell, W written frame, H head, D head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.state import AttentionState, Update
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which slots a streamed call serves, and how far each of them goes on."""
+
+    slots: Tensor  # (B,) row of the state for each row of the batch
+    committed: Tensor  # (B,) leading frames that enter the state
+    valid: Tensor  # (B,) leading frames that are audio; those after ``committed`` are lookahead
+    span: slice | None = None  # the same as ``slots``, where they are neighbours in this order
+
+    @property
+    def index(self) -> Tensor | slice:
+        """By which a state gives these rows: neighbours without a copy."""
+        return self.slots if self.span is None else self.span
+
+    def divided(self, stride: int) -> Rows:
+        """The same rows after an adapter layer of this stride."""
+        committed, valid = -(-self.committed // stride), -(-self.valid // stride)
+        return Rows(self.slots, committed, valid, self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Which keys the queries of one call may see, and at which relative position.
+
+    ``positions`` are the queries' absolute positions. A streamed call writes its keys into the ring
+    cells ``cells``: all at once, or only frames ``kept``, and only when the call is over.
+    """
+
+    visible: Tensor  # (B or 1, 1, T, P) bool
+    distance: Tensor  # (B or 1, 1, T, P) key position minus query position, 0 if not visible
+    furthest: tuple[int, int]  # no distance is below or above; known without asking the device
+    positions: Tensor  # (B or 1, T)
+    cells: Tensor | None = None  # (B, T) or (B, W)
+    kept: Tensor | None = None  # (B, W) negative: the cell stays as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One layer's share of an AttentionState, opened for the rows of this call."""
+
+    keys: Tensor  # (N, P, H, D), a view of the state
+    values: Tensor
+    rows: Rows
+    update: Update
+
+    def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
+        """Write (B, T, H, D) into the ring; all that these slots may see, (B, P, H, D) each."""
+        return self._extend(self.keys, key, sight), self._extend(self.values, value, sight)
+
+    def _extend(self, ring: Tensor, new: Tensor, sight: Sight) -> Tensor:
+        assert sight.cells is not None
+        cells = self.rows.slots[:, None], sight.cells
+        if sight.kept is None:
+            ring[cells] = new
+            return ring[self.rows.index]
+        self.update.writes.append((ring, cells, merged(ring[cells], new, sight.kept)))
+        return torch.cat([ring[self.rows.index], new], dim=1)
+
+
+def merged(old: Tensor, new: Tensor, kept: Tensor) -> Tensor:
+    """Frames ``kept`` (B, W) of ``new`` (B, T, …); where that is negative, those of ``old``."""
+    taken = new[torch.arange(len(new), device=new.device)[:, None], kept.clamp_min(0)]
+    return torch.where(kept.reshape(*kept.shape, *[1] * (new.ndim - 2)) < 0, old, taken)
+
+
+def open_ring(
+    state: AttentionState,
+    rows: Rows,
+    frames: int,
+    geometry: tuple[int, int, int],
+    update: Update,
+) -> Sight:
+    """Book the cells for ``frames`` new frames and say what each of them may see.
+
+    By the ``geometry`` (left, chunk, right) a frame sees the ``left`` frames before its chunk, its
+    chunk, and the ``right`` frames after it. A call holds one chunk and its lookahead, or several
+    whole chunks where there is none. One chunk goes into cells that no frame from ``start`` on can
+    see, several chunks only when the update is committed: so as long as ``position`` is not
+    advanced, the same call can be made again with the same result.
+    """
+    left, chunk, right = geometry
+    start = state.position[rows.index][:, None]  # (B, 1)
+    offset = torch.arange(frames, device=start.device)
+    positions = start + offset  # (B, T)
+    own = torch.where(offset < rows.valid[:, None], positions, -1)
+    kept = None
+    if frames == chunk + right:
+        cells = positions % state.positions.shape[1]
+        state.positions[rows.slots[:, None], cells] = own
+        keys = state.positions[rows.index]
+    else:
+        assert frames % chunk == 0 == right, (frames, geometry)
+        past = state.positions[rows.index]
+        keys = torch.cat([torch.where(past < start, past, -1), own], dim=1)
+        width = min(frames, past.shape[1])
+        kept = rows.committed[:, None] - width + torch.arange(width, device=start.device)
+        cells = (start + kept) % past.shape[1]
+        at = rows.slots[:, None], cells
+        update.writes.append((state.positions, at, merged(state.positions[at], own, kept)))
+    keys = keys[:, None, None]  # (B, 1, 1, P)
+    chunk_start = (positions - offset % chunk if not right else start)[:, None, :, None]
+    visible = (keys >= 0) & (keys >= chunk_start - left) & (keys < chunk_start + chunk + right)
+    distance = torch.where(visible, keys - positions[:, None, :, None], 0)
+    furthest = -(left + chunk + right - 1), chunk + right - 1
+    return Sight(visible, distance, furthest, positions, cells, kept)
+
+
+def progress(state: AttentionState, rows: Rows) -> tuple[Tensor, Tensor | slice, Tensor]:
+    """The write by which the committed frames of ``rows`` become the past."""
+    return state.position, rows.index, state.position[rows.index] + rows.committed
