@@ -6,6 +6,7 @@ over all samples of its frame: so the transcript of any audio is known, whatever
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -69,9 +70,12 @@ class FakeModel:
         self.grid = grid
         self.labels = labels
         self.slots = slots
+        self.most_windows = 1
 
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
-        assert len(set(slots)) == len(slots) == len(windows), (slots, windows)
+        runs = [len(list(run)) for _, run in groupby(slots)]
+        assert len(slots) == len(windows) == len(set(slots)) * runs[0], (slots, windows)
+        assert set(runs) == {runs[0]} <= set(range(self.most_windows + 1)), slots
         assert all(0 <= slot < self.slots for slot in slots), slots
         return [self.read(window) for window in windows]
 

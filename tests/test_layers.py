@@ -40,7 +40,13 @@ ALLOWED = {
     "streamer.text": ("text_to_num", "streamer.core"),
     "streamer.wording": ("streamer.config", "streamer.core", "streamer.text"),
     "streamer.engine": ("numpy", "streamer.core", "streamer.config"),
-    "streamer.engine.runner": ("numpy", "torch", "streamer.core", "streamer.engine.device"),
+    "streamer.engine.runner": (
+        "numpy",
+        "torch",
+        "streamer.core",
+        "streamer.engine.device",
+        "streamer.engine.vocabulary",
+    ),
     "streamer.engine.device": ("torch",),
     "streamer.edges": (
         "numpy",

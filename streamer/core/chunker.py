@@ -140,6 +140,13 @@ class Chunker:
             self._move(extra_samples=0)
         return Window(samples, left, chunk, right, start)
 
+    def next_windows(self, most: int) -> list[Window]:
+        """The next window, and up to `most` in all that follow each other in its segment."""
+        segments, windows = len(self._ends), [self.next_window()]
+        while len(windows) < most and len(self._ends) == segments and self.is_ready():
+            windows.append(self.next_window())
+        return windows
+
     def _padded(self, first: int, stop: int) -> Waveform:
         """The stream's samples [first, stop), then zeros up to the size of a window."""
         samples = self._buffer[first - self._first : stop - self._first]

@@ -45,11 +45,16 @@ class Model(Protocol):
     def slots(self) -> int:
         """How many streams it can keep state for: slots 0 to `slots` - 1."""
 
+    @property
+    def most_windows(self) -> int:
+        """How many windows of one stream a call of `run` may have, at least 1."""
+
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         """The frames of each window; windows[i] is the next one of the stream in slots[i].
 
-        The slots are distinct. If it raises, the state of every slot must be as it was before
-        the call: the caller may run the same windows again, in other company.
+        A slot may be there several times in a row, each slot as often, with windows that follow
+        each other, all but the last with a full chunk. If it raises, the state of every slot must
+        be as it was before the call: the caller may run the same windows again, in other company.
         """
 
     def reset(self, slots: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -35,7 +36,7 @@ class _State:
     transcript: Transcript
     settings: DecoderSettings  # of the decoder at the beginning
     decoder: Decoder | None = None  # made when it is needed: another one may decode
-    in_flight: InFlight | None = None
+    in_flight: deque[InFlight] = field(default_factory=deque)
     ending: Decoded | None = None  # what a mark would settle that passes now
     begins: bool = True  # a mark was passed, and no window was taken since
     changes: Changes = field(default_factory=Changes)  # later ones
@@ -150,30 +151,34 @@ class Stream:
     # --- windows out, frames in -------------------------------------------------------------------
 
     def is_ready(self) -> bool:
-        """Whether `next_window` may be called: a window is ready and none is in flight."""
-        return self._state.in_flight is None and self._state.chunker.is_ready()
+        """Whether `next_windows` may be called: a window is ready and none is in flight."""
+        return not self._state.in_flight and self._state.chunker.is_ready()
 
     @property
     def ready_windows(self) -> int:
-        """Windows whose samples are all there, the one in flight not counted."""
+        """Windows whose samples are all there, those in flight not counted."""
         return self._state.chunker.ready_windows
 
     def next_window(self) -> Window:
         """The next window; its frames must come back before the next one is taken."""
+        return self.next_windows(1)[0]
+
+    def next_windows(self, most: int) -> list[Window]:
+        """The next one and those behind it up to a mark, at most `most`; then as `next_window`."""
         state = self._state
-        assert state.in_flight is None, ("a window is in flight", state.in_flight.window)
-        window = state.chunker.next_window()
-        if self._keywords:
-            window = replace(window, wants_all=True)
-        # Behind any other chunk there is audio already, so no mark can lie there.
-        may_end = state.timeline.known_end <= self._end(window)
-        changes = state.changes.due(window, self._grid)
-        state.in_flight = InFlight(window, changes, state.begins, may_end)
-        state.begins = False
-        return window
+        assert not state.in_flight, ("a window is in flight", state.in_flight[0].window)
+        for window in state.chunker.next_windows(most):
+            if self._keywords:
+                window = replace(window, wants_all=True)
+            # Behind any other chunk there is audio already, so no mark can lie there.
+            may_end = state.timeline.known_end <= self._end(window)
+            changes = state.changes.due(window, self._grid)
+            state.in_flight.append(InFlight(window, changes, state.begins, may_end))
+            state.begins = False
+        return [each.window for each in state.in_flight]
 
     def accept_frames(self, frames: Frames) -> None:
-        """Fold in the frames of the window in flight."""
+        """Fold in the frames of the window in flight, the first one of several."""
         self.accept_decoded(self.decode(frames))
 
     def decode(self, frames: Frames) -> Decoded:
@@ -184,9 +189,9 @@ class Stream:
         return state.decoder.decode(self.chunk(frames))
 
     def chunk(self, frames: Frames) -> Chunk:
-        """The frames of the window in flight as a decoder takes them."""
-        assert self._state.in_flight is not None, "no window is in flight"
-        return self._state.in_flight.chunk(frames)
+        """The frames of the window in flight, the first one of several, as a decoder takes them."""
+        assert self._state.in_flight, "no window is in flight"
+        return self._state.in_flight[0].chunk(frames)
 
     @property
     def decoder_settings(self) -> DecoderSettings:
@@ -196,9 +201,8 @@ class Stream:
     def accept_decoded(self, decoded: Decoded) -> None:
         """The second half of `accept_frames`."""
         state = self._state
-        assert state.in_flight is not None, "no window is in flight"
-        chunk_end = self._end(state.in_flight.window)
-        state.in_flight = None
+        assert state.in_flight, "no window is in flight"
+        chunk_end = self._end(state.in_flight.popleft().window)
         state.ending = decoded.ending
         self._measure()
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
@@ -208,8 +212,6 @@ class Stream:
         if not state.is_done:
             state.transcript.show([] if ends_segment else decoded.upcoming)
             self._look_ahead()
-
-    # --- events out -------------------------------------------------------------------------------
 
     def take_events(self) -> list[Event]:
         """The events since the last call, in order."""
@@ -229,8 +231,6 @@ class Stream:
     def pending_samples(self) -> int:
         """Samples accepted but not yet decoded."""
         return self._state.timeline.received - self._state.timeline.decoded
-
-    # --- inside -----------------------------------------------------------------------------------
 
     def _open_state(self, caller: str) -> _State:
         if self._state.is_finished:

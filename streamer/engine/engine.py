@@ -20,6 +20,7 @@ from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.engine.errors import CapacityError, SessionError
+from streamer.engine.lateness import windows_each
 from streamer.engine.load import Load
 from streamer.engine.meter import Measured, Meter
 from streamer.engine.outbox import MAX_EVENTS
@@ -34,9 +35,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A batch and what became of it."""
+    """A batch, of how many windows, and what became of it."""
 
     batch: list[Session]
+    windows: int
     outcome: Outcome
 
 
@@ -246,44 +248,43 @@ class Engine:
         try:
             while True:
                 batch = self._scheduler.next_batch()
-                running = self._launch(batch) if batch else None
+                windows, running = self._launch(batch) if batch else (0, None)
                 if done is not None:
                     self._hand_back(done)
                     done = None
                 if running is not None:
-                    done = _Step(batch, await running)
-                    self._load.note(len(batch), self._meter.step_ends(now(), len(batch)))
+                    done = _Step(batch, windows, await running)
+                    self._load.note(windows, self._meter.step_ends(now(), windows))
                 elif not self._work.is_set():
                     await self._work.wait()
                 self._work.clear()
         finally:
             self._stop()
 
-    def _launch(self, batch: list[Session]) -> asyncio.Future[Outcome]:
-        """Start a step in the device thread; slots of new sessions are reset before it."""
-        slots = [session.slot for session in batch]
-        windows = [session.take_window() for session in batch]
+    def _launch(self, batch: list[Session]) -> tuple[int, asyncio.Future[Outcome]]:
+        """Start a step in the device thread, new slots reset; first comes its number of windows."""
+        limits = len(self._sessions), self._model.most_windows, self._scheduler.max_batch
+        counts = windows_each([each.ready_windows for each in batch], *limits, self._load)
+        windows = [each.take_windows(most) for each, most in zip(batch, counts, strict=True)]
         decoders = [session.decode for session in batch] if self._model.search else []
-        work = self._slots.take_resets(), slots, windows, decoders
-        loop = asyncio.get_running_loop()
+        work = self._slots.take_resets(), [each.slot for each in batch], windows, decoders
+        loop, count = asyncio.get_running_loop(), sum(map(len, windows))
         self._meter.step_begins(loop.time())
-        return loop.run_in_executor(self._device, step, self._model, *work)
+        return count, loop.run_in_executor(self._device, step, self._model, *work)
 
     def _hand_back(self, done: _Step) -> None:
         self._scheduler.done(done.batch)
-        if done.outcome.most < len(done.batch):
+        if done.outcome.most < done.windows:
             _log.warning("memory was short: batches are of %d windows from now", done.outcome.most)
             self._scheduler.limit(int(done.outcome.most))
-        for session, result in zip(done.batch, done.outcome.results, strict=True):
+        for session, results in zip(done.batch, done.outcome.results, strict=True):
             if session.is_over:  # left while the step ran
                 self._give_back(session)
-            elif isinstance(result, Exception):
-                session.break_down(result)
-            else:
-                try:
-                    session.accept(result)
-                except Exception as error:  # a fault of one session must not stop the others
-                    session.break_down(error)
+                continue
+            try:
+                session.accept(results)
+            except Exception as error:  # a fault of one session must not stop the others
+                session.break_down(error)
 
     def _stop(self) -> None:
         """The loop has ended, whatever the reason: nobody may wait for it any longer.

@@ -64,6 +64,14 @@ class Load:
         batches = math.ceil(sessions / self._max_batch)
         return (fixed * batches + each * sessions) / self._chunk_s
 
+    def windows_within(self, share: float) -> int:
+        """How many windows a step may have to take that share of a chunk's duration; 0: unknown."""
+        if self._steps < ENOUGH_STEPS:
+            return 0
+        fixed, each = self._cost()
+        spare_s = share * self._chunk_s - fixed
+        return self._max_batch if each <= 0.0 < spare_s else max(int(spare_s / (each or 1.0)), 0)
+
     def is_full(self, sessions: int) -> bool:
         """Whether so many sessions are too many; one alone never is, nor any without a limit."""
         return sessions > 1 and 0 < self._limit < self.share(sessions)

@@ -18,47 +18,14 @@ from torch import Tensor
 from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
-from streamer.core.frames import Frames, Labels
+from streamer.core.frames import Frames
 from streamer.engine.device import choose_device, choose_dtype, choose_threads, is_out_of_memory
+from streamer.engine.vocabulary import labels_of
 
 Mode = Literal["cache", "window"]
 TRIAL_WINDOWS = 4
-
-
-class Vocabulary(Protocol):
-    """What the ids of a model mean."""
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """The text of every id."""
-
-    @property
-    def blank(self) -> int:
-        """The id that says nothing."""
-
-    @property
-    def delimiter(self) -> int | None:
-        """The id between words, if there is one."""
-
-    @property
-    def silent(self) -> frozenset[int]:
-        """Ids that are never shown."""
-
-    @property
-    def confidence_exponent(self) -> float:
-        """To which power a word's confidence is right as often as it says."""
-
-    @property
-    def lm_confidence_exponent(self) -> float | None:
-        """The same where a language model chooses the words; None: that one."""
-
-    @property
-    def word_start_delay_ms(self) -> float:
-        """How long after a word begins its first frame begins."""
-
-    @property
-    def word_end_delay_ms(self) -> float:
-        """How long after a word ends its last frame ends."""
+MOST_WINDOWS = 8
+"""Of one stream in a call: more of them gain little and take long."""
 
 
 class Acoustic(Protocol):
@@ -84,9 +51,18 @@ class Acoustic(Protocol):
         """New state of ``slots`` streams; ValueError for a geometry that it cannot have."""
 
     def forward_chunk(
-        self, samples_BS: Tensor, slots_B: Tensor, committed_B: Tensor, valid_B: Tensor, state: Any
+        self,
+        samples_BS: Tensor,
+        slots_B: Tensor,
+        committed_B: Tensor,
+        valid_B: Tensor,
+        state: Any,
+        span: slice | None,
     ) -> tuple[Tensor, Any]:
-        """Log-probs (B, U, V) of chunk | lookahead frames, and the state."""
+        """Log-probs (B, U, V) of chunk | lookahead frames, or several chunks, and the state.
+
+        ``span``: the slots once more, where they are neighbours.
+        """
 
     def forward_window(
         self,
@@ -136,16 +112,7 @@ class ModelRunner:
         self.search = search
         self.context = Context(0, context.chunk, context.right) if mode == "cache" else context
         self.grid = Grid(model.hop_samples, model.tail_samples)
-        vocabulary: Vocabulary = model.vocabulary
-        self.labels = Labels(
-            vocabulary.tokens,
-            vocabulary.blank,
-            vocabulary.delimiter,
-            vocabulary.silent,
-            _exponent(vocabulary, search),
-            vocabulary.word_start_delay_ms,
-            vocabulary.word_end_delay_ms,
-        )
+        self.labels = labels_of(model.vocabulary, search)
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")
         self._state = self._new_state(context)
@@ -185,35 +152,72 @@ class ModelRunner:
             torch.cuda.empty_cache()
             raise MemoryError(f"no memory for {len(windows)} windows on {self.device}") from error
 
+    @property
+    def most_windows(self) -> int:
+        """See ``core.recognizer.Model``: chunks that only look back follow each other in a call.
+
+        Not those that are searched: that is done window by window.
+        """
+        is_alone = not self._cached or self.context.right or self.search is not None
+        return 1 if is_alone else MOST_WINDOWS
+
     @torch.inference_mode()
     def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
-        samples_BS = torch.from_numpy(np.stack([window.samples for window in windows]))
-        valid = [window.left + window.chunk + window.right for window in windows]
+        each = slots.count(slots[0])
+        # In the order of their slots, so that neighbours need not be copied.
+        order = sorted(range(0, len(slots), each), key=slots.__getitem__)
+        runs = [windows[at : at + each] for at in order]
         rows = [
-            (w.left, w.chunk, end, slot) for w, end, slot in zip(windows, valid, slots, strict=True)
+            (run[0].left, sum(w.chunk for w in run), sum(map(_valid, run)), slots[at])
+            for run, at in zip(runs, order, strict=True)
         ]
+        first, last = rows[0][-1], rows[-1][-1]
+        span = slice(first, last + 1) if last - first + 1 == len(rows) else None
         left_B, committed_B, valid_B, slots_B = torch.tensor(rows).to(self.device).unbind(1)
-        samples_BS = samples_BS.to(self.device)
+        joined = np.stack([self._joined(run) for run in runs])
+        samples_BS = torch.from_numpy(joined).to(self.device)
         if self._cached:
             log_probs_BUV, self._state = self._model.forward_chunk(
-                samples_BS, slots_B, committed_B, valid_B, self._state
+                samples_BS, slots_B, committed_B, valid_B, self._state, span
             )
         else:
             log_probs_BUV, self._state = self._model.forward_window(
                 samples_BS, slots_B, left_B, committed_B, valid_B, self._state
             )
-        best_BU, ids_BU = log_probs_BUV.max(dim=-1)
-        # One copy back for both: an id is a whole number that float32 holds.
-        best, whole = torch.stack([best_BU, ids_BU.to(best_BU.dtype)]).cpu().numpy()
-        ids = whole.astype(np.int64)
-        needs_all = self.search is not None or any(window.wants_all for window in windows)
-        every = log_probs_BUV.cpu().numpy() if needs_all else None
-        return [
-            Frames(
-                ids[row, :count], best[row, :count], None if every is None else every[row, :count]
-            )
-            for row, count in enumerate(valid)
-        ]
+        answers = self._answers(log_probs_BUV, runs)
+        places = {at: row for row, at in enumerate(order)}
+        return [frames for at in range(0, len(slots), each) for frames in answers[places[at]]]
+
+    def _joined(self, run: Sequence[Window]) -> Waveform:
+        """The samples (S,) of windows that follow each other, each sample once."""
+        if len(run) == 1:
+            return run[0].samples
+        step = self.grid.samples(self.context.chunk)
+        return np.concatenate([*(w.samples[:step] for w in run[:-1]), run[-1].samples])
+
+    def _answers(
+        self, log_probs_BUV: Tensor, runs: Sequence[Sequence[Window]]
+    ) -> list[list[Frames]]:
+        """What leaves the device: best ids, their log-probs, and all where they are needed."""
+        (streams, frames, labels), best_BU = log_probs_BUV.shape, log_probs_BUV.max(dim=-1)
+        # One copy for all of it: an id is a whole number that float32 holds.
+        leaving = [best_BU.values, best_BU.indices.to(log_probs_BUV.dtype)]
+        is_searched = self.search is not None
+        wants = [row for row, run in enumerate(runs) if is_searched or run[0].wants_all]
+        if wants:
+            leaving.append(log_probs_BUV[wants] if len(wants) < streams else log_probs_BUV)
+        host = torch.cat([each.flatten() for each in leaving]).cpu().numpy()
+        best, whole, every = np.split(host, [streams * frames, 2 * streams * frames])
+        best, ids = best.reshape(streams, -1), whole.reshape(streams, -1).astype(np.int64)
+        wanted = dict(zip(wants, every.reshape(-1, frames, labels), strict=True))
+        answers: list[list[Frames]] = []
+        for row, run in enumerate(runs):
+            answer, at = Frames(ids[row], best[row], wanted.get(row)), 0
+            answers.append([])
+            for window in run:
+                answers[row].append(answer.part(at, at + _valid(window)))
+                at += window.chunk
+        return answers
 
     @torch.inference_mode()
     def offline(self, recordings: Sequence[Waveform]) -> list[npt.NDArray[np.float32]]:
@@ -236,10 +240,9 @@ class ModelRunner:
         self._state.reset(torch.tensor(slots, device=self.device))
 
 
-def _exponent(vocabulary: Vocabulary, search: BeamSearch | None) -> float:
-    with_lm = vocabulary.lm_confidence_exponent
-    has_lm = search is not None and search.has_lm
-    return vocabulary.confidence_exponent if with_lm is None or not has_lm else with_lm
+def _valid(window: Window) -> int:
+    """Its frames that are audio."""
+    return window.left + window.chunk + window.right
 
 
 def _size_bytes(state: Any) -> int:

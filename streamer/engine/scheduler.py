@@ -23,7 +23,7 @@ class Scheduler(Generic[S]):
     def __init__(self, max_batch: int) -> None:
         if max_batch < 1:
             raise ValueError(f"expected max_batch >= 1, got {max_batch}")
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._heap: list[tuple[float, int, S]] = []  # deadline, ticket; may hold discarded streams
         self._tickets = count()  # first come, first served among equal deadlines
         self._queued: dict[S, int] = {}  # ready streams and their valid ticket
@@ -37,7 +37,7 @@ class Scheduler(Generic[S]):
     def limit(self, max_batch: int) -> None:
         """Batches are no larger from now on."""
         assert max_batch >= 1, max_batch
-        self._max_batch = min(self._max_batch, max_batch)
+        self.max_batch = min(self.max_batch, max_batch)
 
     def add(self, stream: S, deadline: float) -> None:
         """The stream has a window ready; if it is queued already, it keeps its place."""
@@ -53,7 +53,7 @@ class Scheduler(Generic[S]):
     def next_batch(self) -> list[S]:
         """The streams whose windows go next, now in flight; empty if none is ready."""
         batch: list[S] = []
-        while self._heap and len(batch) < self._max_batch:
+        while self._heap and len(batch) < self.max_batch:
             _, ticket, stream = heapq.heappop(self._heap)
             if self._queued.get(stream) == ticket:
                 del self._queued[stream]

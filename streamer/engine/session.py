@@ -7,7 +7,7 @@ device, the outside world.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import repeat
 from typing import Protocol, Self
 
@@ -166,18 +166,33 @@ class Session:
         self._outboxes.append(outbox)
         return outbox
 
-    def take_window(self) -> Window:
-        """The next window, from now on in flight."""
-        self._deadlines.popleft()
-        return self._stream.next_window()
+    @property
+    def ready_windows(self) -> int:
+        """Windows whose samples are all there, those in flight not counted."""
+        return len(self._deadlines)
 
-    def accept(self, answer: Frames | Decoded) -> None:
-        """The frames of the window in flight, or what `decode` has made of them."""
-        if isinstance(answer, Frames):
-            answer = self.decode(answer)
-        self._stream.accept_decoded(answer)
-        self._room.set()
-        self._announce()
+    def take_windows(self, most: int) -> list[Window]:
+        """The next window, and up to `most` in all behind each other, from now on in flight."""
+        windows = self._stream.next_windows(most)
+        for _ in windows:
+            self._deadlines.popleft()
+        return windows
+
+    def accept(self, answers: Sequence[Frames | Decoded | Exception]) -> None:
+        """The frames of the windows in flight, or what `decode` has made of them.
+
+        Raises the exception behind which there are none; what came before it is told first.
+        """
+        try:
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+                if isinstance(answer, Frames):
+                    answer = self.decode(answer)
+                self._stream.accept_decoded(answer)
+        finally:
+            self._room.set()
+            self._announce()
 
     def fail(self, error: SessionError) -> None:
         """End with `error` behind the events queued so far; no effect if the session is over."""

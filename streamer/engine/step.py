@@ -22,9 +22,12 @@ Result: TypeAlias = Frames | Decoded | Exception
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a batch: a result for each window, and how many windows memory allows."""
+    """What became of a batch, and how many windows memory allows.
 
-    results: list[Result]
+    For each stream there are the results of its windows, in order; behind an exception are none.
+    """
+
+    results: list[list[Result]]
     most: float  # infinite unless memory was short
 
 
@@ -32,28 +35,49 @@ def step(
     model: Model,
     resets: Sequence[int],
     slots: Sequence[int],
-    windows: Sequence[Window],
+    windows: Sequence[Sequence[Window]],
     decoders: Sequence[Callable[[Frames], Decoded]],
 ) -> Outcome:
-    """One trip to the device thread; the results are decoded if `decoders` are given."""
+    """One trip to the device thread: of the stream in slots[i] the windows[i], in order.
+
+    Streams with as many windows go through the model together. The results are decoded if
+    `decoders` are given.
+    """
     if resets:
         model.reset(resets)
-    results, most = _run(model, slots, windows)
-    frames = [result for result in results if isinstance(result, Frames)]
-    if frames and not np.isfinite(np.concatenate([f.log_probs for f in frames])).all():
+    results: list[list[Result]] = [[] for _ in slots]
+    most = math.inf
+    for count in sorted(set(map(len, windows))):
+        rows = [row for row, each in enumerate(windows) if len(each) == count]
+        found, allowed = _run(model, [slots[row] for row in rows], [windows[row] for row in rows])
+        most = min(most, allowed)
+        for row, each in zip(rows, found, strict=True):
+            results[row] = each
+    if not _is_finite([result for each in results for result in each]):
+        results = [_cut_at_nan(each) for each in results]
+    if decoders:
         results = [
-            FloatingPointError("the model returned log-probabilities that are not finite")
-            if isinstance(result, Frames) and not np.isfinite(result.log_probs).all()
-            else result
-            for result in results
+            [_decoded(decode, result) for result in each]
+            for decode, each in zip(decoders, results, strict=True)
         ]
-    if not decoders:
-        return Outcome(list(results), most)
-    decoded = [_decoded(decode, each) for decode, each in zip(decoders, results, strict=True)]
-    return Outcome(decoded, most)
+    return Outcome(results, most)
 
 
-def _decoded(decode: Callable[[Frames], Decoded], result: Frames | Exception) -> Result:
+def _is_finite(results: Sequence[Result]) -> bool:
+    """Whether all log-probabilities are; asked of all frames at once."""
+    log_probs = [result.log_probs for result in results if isinstance(result, Frames)]
+    return not log_probs or bool(np.isfinite(np.concatenate(log_probs)).all())
+
+
+def _cut_at_nan(results: list[Result]) -> list[Result]:
+    error = FloatingPointError("the model returned log-probabilities that are not finite")
+    for index, result in enumerate(results):
+        if not _is_finite([result]):
+            return [*results[:index], error]
+    return results
+
+
+def _decoded(decode: Callable[[Frames], Decoded], result: Result) -> Result:
     try:
         return decode(result) if isinstance(result, Frames) else result
     except Exception as error:  # a fault of one session must not stop the others
@@ -61,22 +85,44 @@ def _decoded(decode: Callable[[Frames], Decoded], result: Frames | Exception) ->
 
 
 def _run(
-    model: Model, slots: Sequence[int], windows: Sequence[Window]
-) -> tuple[list[Frames | Exception], float]:
-    """Run a batch; if the model raises, find the windows it raises on by halving the batch.
+    model: Model, slots: Sequence[int], windows: Sequence[Sequence[Window]]
+) -> tuple[list[list[Result]], float]:
+    """Run as many windows of each stream; if the model raises, find those it raises on by halving.
 
     Sound because a model that raises leaves the state of every slot as it was (see `Model.run`).
     Second comes how many windows memory allows.
     """
+    each = len(windows[0])
     try:
-        frames = model.run(slots, windows)
+        frames = model.run(
+            [slot for slot in slots for _ in range(each)], [w for run in windows for w in run]
+        )
     except Exception as error:
-        if len(slots) == 1:
-            return [error], 1 if isinstance(error, MemoryError) else math.inf
+        total = len(slots) * each
+        most = max(total // 2, 1) if isinstance(error, MemoryError) else math.inf
+        if total == 1:
+            return [[error]], most
+        results, allowed = _run_parts(model, slots, windows)
+        return results, min(most, allowed)
+    assert len(frames) == len(slots) * each, (len(frames), len(slots), each)
+    return [list(frames[at : at + each]) for at in range(0, len(frames), each)], math.inf
+
+
+def _run_parts(
+    model: Model, slots: Sequence[int], windows: Sequence[Sequence[Window]]
+) -> tuple[list[list[Result]], float]:
+    """Each half of the streams by itself; of a single stream each window, up to one that fails."""
+    if len(slots) > 1:
         half = len(slots) // 2
         head, of_head = _run(model, slots[:half], windows[:half])
         tail, of_tail = _run(model, slots[half:], windows[half:])
-        most = half if isinstance(error, MemoryError) else math.inf
-        return head + tail, min(most, of_head, of_tail)
-    assert len(frames) == len(windows), (len(frames), len(windows))
-    return list(frames), math.inf
+        return head + tail, min(of_head, of_tail)
+    results: list[Result] = []
+    most = math.inf
+    for window in windows[0]:
+        ((result,),), allowed = _run(model, slots, [[window]])
+        results.append(result)
+        most = min(most, allowed)
+        if isinstance(result, Exception):
+            break
+    return [results], most

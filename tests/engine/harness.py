@@ -18,19 +18,21 @@ POISON = 40  # a token on which `FragileModel` fails
 class SlotModel(FakeModel):
     """Knows which stream position each slot is at, and fails on windows out of order."""
 
-    def __init__(self, context=CHUNK, slots=8):
+    def __init__(self, context=CHUNK, slots=8, most_windows=1):
         super().__init__(context=context, slots=slots)
+        self.most_windows = most_windows
         self.next_sample = [-1] * slots  # -1: never reset
         self.batches = []
 
     def run(self, slots, windows):
         self.batches.append(list(slots))
         frames = super().run(slots, windows)
+        next_sample = dict(enumerate(self.next_sample))
         for slot, window in zip(slots, windows, strict=True):
-            last = self.next_sample[slot]
+            last = next_sample[slot]
             assert last - self.grid.hop_samples < window.start_sample <= last, (slot, last)
-        for slot, window in zip(slots, windows, strict=True):
-            self.next_sample[slot] = window.start_sample + self.grid.samples(window.chunk)
+            next_sample[slot] = window.start_sample + self.grid.samples(window.chunk)
+        self.next_sample = list(next_sample.values())
         return frames
 
     def reset(self, slots):
