@@ -174,45 +174,6 @@ def test_what_comes_first_equals_full_attention_over_it(position):
         assert (logits[row, :count] - expected).abs().max() <= 1e-4
 
 
-# --- late streams ---
-
-
-@pytest.mark.parametrize("adapter", [{}, TWO_ADAPTERS], ids=["no adapter", "two adapters"])
-@pytest.mark.parametrize("position", POSITIONS)
-@torch.inference_mode()
-def test_several_chunks_in_one_call_equal_one_call_each(position, adapter):
-    model = network(seed=10, position_embeddings_type=position, **adapter)
-    chunking, rng, streams = Chunking(16, 4), np.random.default_rng(11), 40
-    script = random_script(chunking, seed=12, streams=streams, multiple=4, flushes=0)
-    logits, _ = run_in_slots(model, script, slots=streams, seed=13)
-    waiting, most = script.streams(), 5
-    state = model.wav2vec2_bert.init_state(streams, chunking)
-    while any(waiting):
-        slots = [slot for slot in rng.permutation(streams) if waiting[slot]]
-        taken = [waiting[slot][: rng.integers(1, most + 1)] for slot in slots]
-        frames = torch.tensor([sum(script.steps[n].valid for n in numbers) for numbers in taken])
-        features = torch.full((len(slots), 4 * most, 20), 1e3)
-        for row, numbers in zip(features, taken, strict=True):
-            row[: 4 * len(numbers)] = script.features[numbers].flatten(0, 1)
-        rows = Rows(torch.tensor(slots), frames, frames)
-        y, state = model.forward_chunk(features, rows, state, chunking)
-        size = 4 // model.config.output_stride
-        for slot, row, numbers in zip(slots, y, taken, strict=True):
-            waiting[slot] = waiting[slot][len(numbers) :]
-            parts = row.split(size)[: len(numbers)]
-            assert (torch.stack(parts) - logits[numbers]).abs().max() <= TOLERANCE
-
-
-@torch.inference_mode()
-def test_a_call_with_more_frames_than_the_state_has_room_for_is_refused():
-    model = network()
-    chunking = Chunking(8, 4)
-    state = model.wav2vec2_bert.init_state(1, chunking)
-    rows = Rows(torch.tensor([0]), torch.tensor([8]), torch.tensor([8]))
-    with pytest.raises(AssertionError):
-        model.forward_chunk(torch.zeros(1, 8, 20), rows, state, chunking)
-
-
 # --- slots ---
 
 
