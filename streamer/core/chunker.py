@@ -6,8 +6,7 @@ others. Must not know: what a window is for, labels, decoding.
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,7 @@ from streamer.core.context import Context, Grid
 Waveform: TypeAlias = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class Window(NamedTuple):
     """One step's worth of audio for the encoder, valid frames first.
 
     `samples` is float32 (S,) with S = hop * (left + chunk + right) + tail of the *full* context,

@@ -6,7 +6,7 @@ Owns what a stream remembers between two chunks of frames. Must not know: sample
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from streamer.core import beam, ctc
 from streamer.core.alignment import LogProbs
@@ -84,7 +84,7 @@ class Choice:
     texts: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded:
     """What the frames of a window have brought about.
 
@@ -101,16 +101,15 @@ class Decoded:
     ending: "Decoded | None" = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Chunk:
-    """The frames of a chunk and those behind it, and all else that a decoder must know of them.
+class Chunk(NamedTuple):
+    """The frames of a chunk and those behind it, if any, and what else a decoder must know of them.
 
     `changes` are due within the chunk, in order, and count its frames. `begins`: the audio before
     it has ended, its first frame is frame 0. `may_end`: perhaps the audio ends behind it.
     """
 
     frames: Frames
-    lookahead: Frames
+    lookahead: Frames | None = None
     changes: Sequence[Change] = ()
     begins: bool = False
     may_end: bool = False
@@ -134,10 +133,12 @@ class GreedyDecoder:
         """See `Decoder`; no setting changes anything."""
         state = CtcState() if chunk.begins else self._state
         self._state, settled = self._fold(state, chunk.frames)
-        beyond, upcoming = self._fold(self._state, chunk.lookahead)
-        upcoming += _open(beyond)
-        ending = Decoded(_open(self._state)) if chunk.may_end else None
-        return Decoded(settled, _open(self._state), upcoming, ending=ending)
+        upcoming = open_tokens = _open(self._state)
+        if chunk.lookahead is not None:
+            beyond, ahead = self._fold(self._state, chunk.lookahead)
+            upcoming = ahead + _open(beyond)
+        ending = Decoded(open_tokens) if chunk.may_end else None
+        return Decoded(settled, open_tokens, upcoming, ending=ending)
 
     def _fold(self, state: CtcState, frames: Frames) -> tuple[CtcState, list[Token]]:
         return ctc.fold(state, frames.token_ids, frames.log_probs, self._blanks)
@@ -201,8 +202,8 @@ class BeamDecoder:
 
     def decode(self, chunk: Chunk) -> Decoded:
         """See `Decoder`; the lookahead is judged as the end of the chunk is."""
-        frames, lookahead = chunk.frames.all_log_probs, chunk.lookahead.all_log_probs
-        assert frames is not None and lookahead is not None  # noqa: PT018
+        frames = chunk.frames.all_log_probs
+        assert frames is not None, "the search needs the log-probs of all labels"
         if chunk.begins:
             self._state = BeamState.start(self._search.scorer)
             self._realigner.restart()
@@ -214,9 +215,13 @@ class BeamDecoder:
             begin = change.frame
         self._fold(frames[begin:], done)
         search, state, behind = self._search, self._state, self._realigner.behind
-        beyond, ahead = beam.fold(state, lookahead, search)
-        done.open_tokens.extend(behind(beam.open_tokens(state, search)))
-        done.upcoming.extend(behind(ahead + beam.open_tokens(beyond, search)))
+        open_tokens = upcoming = beam.open_tokens(state, search)
+        if chunk.lookahead is not None:
+            assert chunk.lookahead.all_log_probs is not None, "so do the frames behind it"
+            beyond, ahead = beam.fold(state, chunk.lookahead.all_log_probs, search)
+            upcoming = ahead + beam.open_tokens(beyond, search)
+        done.open_tokens.extend(behind(open_tokens))
+        done.upcoming.extend(behind(upcoming))
         return replace(done, ending=self._ending()) if chunk.may_end else done
 
     def _fold(self, log_probs_TV: LogProbs, done: Decoded) -> None:

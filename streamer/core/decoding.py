@@ -5,6 +5,7 @@ Owns what a decoder is made of and fed with, so that it can be elsewhere. Must n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from streamer.core.chunker import Window
 from streamer.core.context import Grid
@@ -27,8 +28,7 @@ class DecoderSettings:
     keywords: tuple[Phrase, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class InFlight:
+class InFlight(NamedTuple):
     """A window whose frames are not back, and what a decoder must know beside them; see `Chunk`."""
 
     window: Window
@@ -41,7 +41,8 @@ class InFlight:
         window = self.window
         ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
         assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
-        chunk, lookahead = frames.part(window.left, ahead), frames.part(ahead, end)
+        chunk = frames.part(window.left, ahead)
+        lookahead = frames.part(ahead, end) if window.right else None
         return Chunk(chunk, lookahead, self.changes, self.begins, self.may_end)
 
 

@@ -50,29 +50,25 @@ class LoudnessMeter:
 
     def measure(self, frames: Waveform) -> int:
         """Take frames, (T, samples), that follow those before; returns the sample behind them."""
-        if frames.size:
-            samples = frames.shape[1]
-            energies: list[float] = np.einsum("ts,ts->t", frames, frames).tolist()
-            for energy in energies:  # they are few: faster than array by array
-                power = energy / samples
-                if power > _INAUDIBLE_POWER and self._is_loud(power):
-                    self._note(self._measured, self._measured + samples)
-                self._measured += samples
-        return self._measured
-
-    def _is_loud(self, power: float) -> bool:
-        """Whether the next frame is, the noise floor taking note of it."""
-        self._frames += 1
-        flat_level_db = 10 * log10(power) - self._risen_db * self._frames
-        if flat_level_db < self._flat_floor_db:
-            self._flat_floor_db = flat_level_db
-        return flat_level_db > self._flat_floor_db + MARGIN_DB
-
-    def _note(self, start: int, end: int) -> None:
-        """It is loud over [start, end), behind all that was loud before."""
-        if self._loud and self._loud[-1][1] == start:
-            start = self._loud.pop()[0]
-        self._loud.append((start, end))
+        if not frames.size:
+            return self._measured
+        samples, loud, end = frames.shape[1], self._loud, self._measured
+        energies: list[float] = np.einsum("ts,ts->t", frames, frames).tolist()
+        for energy in energies:  # they are few: faster than array by array
+            start, end = end, end + samples
+            power = energy / samples
+            if power <= _INAUDIBLE_POWER:
+                continue
+            self._frames += 1
+            flat_level_db = 10 * log10(power) - self._risen_db * self._frames
+            if flat_level_db < self._flat_floor_db:
+                self._flat_floor_db = flat_level_db
+            elif flat_level_db > self._flat_floor_db + MARGIN_DB:
+                if loud and loud[-1][1] == start:
+                    start = loud.pop()[0]
+                loud.append((start, end))
+        self._measured = end
+        return end
 
     def skip(self, lost_samples: int) -> None:
         """Samples were lost behind the end of a segment."""

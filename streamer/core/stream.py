@@ -6,7 +6,7 @@ in, windows come out; frames go in, events come out. Must not know: models, batc
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamer.core.changes import Changes
 from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
@@ -169,7 +169,7 @@ class Stream:
         assert not state.in_flight, ("a window is in flight", state.in_flight[0].window)
         for window in state.chunker.next_windows(most):
             if self._keywords:
-                window = replace(window, wants_all=True)
+                window = window._replace(wants_all=True)
             # Behind any other chunk there is audio already, so no mark can lie there.
             may_end = state.timeline.known_end <= self._end(window)
             changes = state.changes.due(window, self._grid)
@@ -265,12 +265,10 @@ class Stream:
 
         Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
         """
-        state = self._state
-        if state.transcript.is_speaking:
-            return
-        timeline = state.timeline
-        until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
-        state.transcript.look_ahead(until, self._measure)
+        timeline, transcript = self._state.timeline, self._state.transcript
+        if transcript.awaits_silence:
+            until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
+            transcript.look_ahead(until, self._measure)
 
     def _pass_marks(self) -> bool:
         """Let happen what waits for the samples decoded by now; whether there was anything."""

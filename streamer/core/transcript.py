@@ -38,16 +38,16 @@ class Transcript:
         self._seconds = timeline.grid.seconds
         self._narrator = Narrator(text)
         self._options = options
-        self._is_speaking = False
+        self._is_speaking = False  # a letter is open or in the frames behind the decoded ones
         self._before: list[str] = []  # the words of the hypothesis before
         self._parts: list[Part] = []  # of what is settled and in no final yet
         # By sample of the clock, which passes them soon.
         self._changes: deque[tuple[int, EndpointRules, DecodingOptions]] = deque()
 
     @property
-    def is_speaking(self) -> bool:
-        """Whether a letter is open or in the frames behind the decoded ones."""
-        return self._is_speaking
+    def awaits_silence(self) -> bool:
+        """Whether silence would end an utterance: it has words, and none is being said."""
+        return not (self._is_speaking or self.utterance.is_blank())
 
     @property
     def utterances(self) -> int:

@@ -140,9 +140,8 @@ class Utterance:
     def may_end_by(self, until: int) -> bool:
         """Whether `look_ahead` may find an end, by the loudness measured up to now."""
         until = min(until, self._now + self._silence // LOOK_AHEAD)
-        if self.is_blank() or self._last + self._silence > until:
-            return False
-        return self._quiet_end() <= until
+        is_long_enough = not self.is_blank() and self._last + self._silence <= until
+        return is_long_enough and self._quiet_end() <= until
 
     def look_ahead(self, until: int) -> list[Ended]:
         """End the utterance at the end of a quiet silence up to `until`, though not yet decoded.

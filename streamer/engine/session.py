@@ -221,7 +221,7 @@ class Session:
         return self._max_backlog_samples - self._stream.pending_samples
 
     def _has_windows_enough(self) -> bool:
-        return self._stream.ready_windows > self._max_windows
+        return len(self._deadlines) > self._max_windows
 
     async def _room_made(self) -> None:
         self._room.clear()
@@ -239,7 +239,7 @@ class Session:
         events = self._stream.take_events()
         if events:
             self._publish(events)
-        if self._over is None and self._stream.is_ready():
+        if self._deadlines and self._over is None and self._stream.is_ready():
             self._host.ready(self, self._deadlines[0])
 
     def _publish(self, events: list[Event]) -> None:

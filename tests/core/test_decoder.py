@@ -181,11 +181,10 @@ def test_a_change_splits_the_fold_at_its_frame(seed):
     (streamed,) = [e.text for e in recognizer.decode() if isinstance(e, Final)]
     decoder = BeamDecoder(search, model.labels, model.grid, DEFAULT_RULES)
     whole, frame = model.read_all(samples), -(-at // 320)
-    none = whole.part(0, 0)
     rest = whole.part(frame, len(whole.token_ids))
-    tokens = decoder.decode(Chunk(whole.part(0, frame), none)).settled
+    tokens = decoder.decode(Chunk(whole.part(0, frame))).settled
     change = Change(0, DEFAULT_RULES, LIKES_ZFT)
-    last = decoder.decode(Chunk(rest, none, [change], may_end=True))
+    last = decoder.decode(Chunk(rest, None, [change], may_end=True))
     tokens += last.settled + last.ending.settled
     spelled = "".join(" " if t.id == 1 else model.labels.tokens[t.id] for t in tokens)
     assert spelled.split() == streamed.split()
