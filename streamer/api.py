@@ -41,6 +41,7 @@ from streamer.assembly import (
     build_model,
     build_runner,
     build_search,
+    check_endpoint,
     decoding_options,
     geometry,
     load_acoustic,
@@ -59,7 +60,8 @@ from streamer.wording import Wording, build_wording
 
 # fmt: off
 __all__ = [
-    "build_engine", "build_model", "build_runner", "build_search", "decoding_options", "geometry",
+    "build_engine", "build_model", "build_runner", "build_search", "check_endpoint",
+    "decoding_options", "geometry",
     "listen", "load_acoustic", "open_engine", "recognize", "recognize_channels", "transcribe",
 ]
 # fmt: on
@@ -92,7 +94,7 @@ def _check_no_loop() -> None:
 async def _finals(
     model: Model, config: Config, wording: Wording, file: audio_file.AudioFile
 ) -> list[Final]:
-    options = decoding_options(model, config.model)
+    options = decoding_options(model, config.model, config.endpoint)
     async with build_engine(model, config.engine, wording, options) as engine:
         events = recognize(engine, audio_file.stream(file), config.endpoint)
         return [event async for event in events if isinstance(event, Final)]
@@ -106,7 +108,7 @@ async def open_engine(config: Config = Config()) -> AsyncIterator[Engine]:  # no
     """
     wording = build_wording(config.text, config.keywords)
     model = await asyncio.to_thread(build_model, config.model, config.engine.max_sessions)
-    options = decoding_options(model, config.model)
+    options = decoding_options(model, config.model, config.endpoint)
     async with build_engine(model, config.engine, wording, options) as engine:
         yield engine
 

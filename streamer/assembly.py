@@ -8,14 +8,17 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from models import checkpoint
+from models import checkpoint, voice_activity
 from models.acoustic import AcousticModel
 from streamer.config import DEFAULT_BEAM, MODEL_LM, NO_LM, ConfigError, EngineConfig, ModelConfig
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch, supported
+from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.scoring import NoScorer, Scorer
+from streamer.engine.detector import SpeechDetector
+from streamer.engine.device import choose_device
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
 from streamer.language_model import Hotwords, LanguageModel, LanguageModelError, load_ngrams
@@ -85,9 +88,25 @@ def build_runner(
             dtype=config.dtype,
             threads=config.threads,
             search=build_search(acoustic, config),
+            detector=_build_detector(slots, choose_device(config.device)),
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+
+
+def _build_detector(slots: int, device: str) -> SpeechDetector | None:
+    """What hears speech where rules ask for `vad`; None where silero-vad is not installed."""
+    path = voice_activity.weights()
+    if path is None:
+        return None
+    return SpeechDetector(
+        voice_activity.load(path).to(device),
+        frame_samples=voice_activity.FRAME_SAMPLES,
+        context_samples=voice_activity.CONTEXT_SAMPLES,
+        channels=voice_activity.CHANNELS,
+        slots=slots,
+        device=device,
+    )
 
 
 def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | None:
@@ -123,8 +142,20 @@ def load_language_model(config: ModelConfig) -> LanguageModel:
         raise ConfigError(f"--lm {config.lm}: {error}") from error
 
 
-def decoding_options(model: Model, config: ModelConfig) -> DecodingOptions:
-    """What `config` asks of the decoding of every stream; ConfigError for what cannot be had."""
+def check_endpoint(model: Model, endpoint: EndpointRules) -> None:
+    """Raise ConfigError for rules that cannot be had."""
+    if endpoint.vad and model.detector is None:
+        raise ConfigError("--vad needs the package silero-vad: pip install -e '.[vad]'")
+
+
+def decoding_options(
+    model: Model, config: ModelConfig, endpoint: EndpointRules = DEFAULT_RULES
+) -> DecodingOptions:
+    """What `config` asks of the decoding of every stream.
+
+    ConfigError for what cannot be had, also by the endpoint rules.
+    """
+    check_endpoint(model, endpoint)
     options = DecodingOptions(n_best=config.n_best, stability=config.stability)
     if supported(model.search, options)[1]:
         raise ConfigError("--n-best: greedy decoding has one hypothesis; add --lm or --beam")

@@ -199,7 +199,7 @@ async def _serve_until_told(settings: config.Config) -> int:
     with on_hangup(renew.set) if secrets else nullcontext():
         slots = settings.engine.max_sessions
         model = await asyncio.to_thread(api.build_model, settings.model, slots)
-        options = api.decoding_options(model, settings.model)
+        options = api.decoding_options(model, settings.model, settings.endpoint)
         latency_ms = round(model.context.latency_s(model.grid) * 1000)
         about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
         with on_signals(told.set):

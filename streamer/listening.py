@@ -45,7 +45,7 @@ async def listen(
 
     wording = build_wording(settings.text, settings.keywords)
     model = await asyncio.to_thread(api.build_model, settings.model)
-    options = api.decoding_options(model, settings.model)
+    options = api.decoding_options(model, settings.model, settings.endpoint)
     async with AsyncExitStack() as stack:
         engine = api.build_engine(model, settings.engine, wording, options)
         await stack.enter_async_context(engine)

@@ -39,7 +39,7 @@ async def transcribe(
     from streamer import api  # loads torch
 
     wording = build_wording(settings.text, settings.keywords)
-    options = api.decoding_options(model, settings.model)
+    options = api.decoding_options(model, settings.model, settings.endpoint)
     # All of the machine is there for this file, however many channels it has.
     alone = replace(settings.engine, max_sessions=file.columns or 1, max_load=0)
     show, faults = _printer(form, live=realtime), list[str]()

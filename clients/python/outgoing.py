@@ -18,11 +18,12 @@ from streamer.messages import (
     Flush,
     Start,
     Stop,
+    TextWishes,
 )
 
 Message = Flush | Configure | Stop | Confirm
 Item = bytes | Message
-Patch = TypeVar("Patch", EndpointPatch, DecodingPatch)
+Patch = TypeVar("Patch", EndpointPatch, DecodingPatch, TextWishes)
 
 FRAME_BYTES = 32 << 10  # of one websocket message
 SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
@@ -245,7 +246,9 @@ def _configured(start: Start, change: Configure) -> Start:
         start,
         endpoint=_patched(start.endpoint, change.endpoint),
         decoding=_patched(start.decoding, change.decoding),
+        text=_patched(start.text, change.text),
         hotwords=start.hotwords if change.hotwords is None else change.hotwords,
+        keywords=start.keywords if change.keywords is None else change.keywords,
     )
 
 

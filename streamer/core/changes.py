@@ -9,47 +9,40 @@ from dataclasses import dataclass, field
 from streamer.core.chunker import Window
 from streamer.core.context import Grid
 from streamer.core.decoder import Change
-from streamer.core.endpoint import EndpointRules
-from streamer.core.options import DecodingOptions
+from streamer.core.settings import Settings
 
 MAX_CHANGES = 64  # whose samples are not decoded
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What holds from the first frame that begins at the sample `at` or behind it."""
-
-    at: int
-    endpoint: EndpointRules
-    options: DecodingOptions
-
-
 @dataclass(slots=True)
 class Changes:
-    """Changes by the sample at which they were made, in order; at most MAX_CHANGES."""
+    """Changes by the sample at which they were made, in order; at most MAX_CHANGES.
 
-    _waiting: deque[_Settings] = field(default_factory=deque)
+    Each holds from the first frame that begins at its sample or behind it.
+    """
+
+    _waiting: deque[tuple[int, Settings]] = field(default_factory=deque)
 
     def check_room(self, at: int) -> None:
         """Raise ValueError if no change can be made at the sample `at` now."""
-        is_other = not (self._waiting and self._waiting[-1].at == at)
+        is_other = not (self._waiting and self._waiting[-1][0] == at)
         if is_other and len(self._waiting) >= MAX_CHANGES:
             raise ValueError(f"expected at most {MAX_CHANGES} changes ahead of the decoding")
 
-    def add(self, at: int, endpoint: EndpointRules, options: DecodingOptions) -> None:
+    def add(self, at: int, settings: Settings) -> None:
         """A change at the sample `at`; one that waits for the same sample is forgotten."""
-        if self._waiting and self._waiting[-1].at == at:
+        if self._waiting and self._waiting[-1][0] == at:
             self._waiting.pop()
-        self._waiting.append(_Settings(at, endpoint, options))
+        self._waiting.append((at, settings))
 
     def due(self, window: Window, grid: Grid) -> list[Change]:
         """Take the changes that are due within the window's chunk, by its frames."""
         due: list[Change] = []
         while self._waiting:
-            settings = self._waiting[0]
-            frame = grid.covering_frames(max(0, settings.at - window.start_sample))
+            at, settings = self._waiting[0]
+            frame = grid.covering_frames(max(0, at - window.start_sample))
             if frame >= window.chunk:
                 break
             self._waiting.popleft()
-            due.append(Change(frame, settings.endpoint, settings.options))
+            due.append(Change(frame, settings.endpoint, settings.options, settings.keywords))
         return due

@@ -15,7 +15,7 @@ from streamer.core.context import Grid
 from streamer.core.ctc import CtcState, Token
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames, Labels
-from streamer.core.keywords import Spotted
+from streamer.core.keywords import Phrase, Spotted
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.realignment import Realigner
 from streamer.core.scoring import Scorer
@@ -70,6 +70,7 @@ class Change:
     frame: int
     endpoint: EndpointRules
     options: DecodingOptions
+    keywords: tuple[Phrase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class Decoded:
     settled: list[Token] = field(default_factory=list)
     open_tokens: list[Token] = field(default_factory=list)
     upcoming: list[Token] = field(default_factory=list)
-    spotted: Sequence[Spotted] = ()
+    spotted: Sequence[tuple[Phrase, Spotted]] = ()
     choices: list[Choice] = field(default_factory=list)  # among what is settled, in order
     ending: "Decoded | None" = None
 

@@ -55,6 +55,4 @@ def new_decoder(search: BeamSearch | None, settings: DecoderSettings) -> Decoder
     decoder: Decoder = GreedyDecoder(labels)
     if search is not None:
         decoder = BeamDecoder(search, labels, grid, settings.endpoint, settings.options)
-    if settings.keywords:
-        decoder = SpottingDecoder(decoder, settings.keywords, labels, grid)
-    return decoder
+    return SpottingDecoder(decoder, settings.keywords, labels, grid)

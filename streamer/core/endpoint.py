@@ -22,18 +22,22 @@ class EndpointRules:
 
     Silence is a run of frames without a visible token: blanks, word delimiters, silent ids. A CTC
     model emits such runs within long sounds too, so a short one counts only if it is also quiet:
-    of low energy against the noise floor of the stream. A long one ends an utterance however loud
-    it is. `blank_s` is `silence_s` if that is more. Defaults as in sherpa but for `silence_s`.
+    of low energy against the noise floor of the stream, or, where `vad` is on, without speech as a
+    detector hears it. A long one ends an utterance however loud it is. `blank_s` is `silence_s` if
+    that is more. Defaults as in sherpa but for `silence_s`.
     """
 
     silence_idle_s: float = _seconds(2.4, "silence before any word: the length starts again")
     silence_s: float = _seconds(0.6, "quiet without a word: the utterance is over")
     blank_s: float = _seconds(1.2, "no word, however loud (at least silence_s): it is over too")
     max_utterance_s: float = _seconds(20.0, "the longest utterance: then it is cut at a pause")
+    vad: bool = field(default=False, metadata={"help": "a voice detector tells what quiet is"})
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
+            if isinstance(value, bool):
+                continue
             if not (0 < value <= LONGEST_S and Grid.samples_in(value) >= 1):
                 raise ValueError(f"expected {each.name} > 0 and <= {LONGEST_S:g}, got {value}")
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from streamer.core import keywords
 from streamer.core.context import Grid
 from streamer.core.decoder import Chunk, Decoded, Decoder
-from streamer.core.frames import Labels
+from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Keyword
 from streamer.core.keywords import Phrase, Spotted
 from streamer.core.masking import is_number
@@ -44,43 +44,72 @@ def unredacted(phrases: Sequence[Phrase], text: TextRules) -> tuple[Phrase, ...]
 
 
 class SpottingDecoder:
-    """A decoder, and keywords spotted in the frames that it decodes.
+    """A decoder, and keywords spotted in the frames that it decodes; without any it only counts.
 
-    Raises ValueError as `keywords.spotter` does.
+    Where others are to be listened for, from the frame of a change on, they begin there. Raises
+    ValueError as `keywords.spotter` does.
     """
 
     def __init__(
         self, decoder: Decoder, phrases: Sequence[Phrase], labels: Labels, grid: Grid
     ) -> None:
-        def frames(seconds: float) -> int:
-            return grid.covering_frames(grid.samples_in(seconds))
+        self._decoder, self._labels, self._grid = decoder, labels, grid
+        self._frames = 0  # since the beginning of the audio
+        self._listen_for(tuple(phrases))
 
-        self._decoder = decoder
-        self._search = keywords.spotter(
-            phrases, labels, pause_frames=frames(PAUSE_S), rest_frames=frames(REST_S)
-        )
-        self._state = keywords.start(self._search)
+    def _listen_for(self, phrases: tuple[Phrase, ...]) -> None:
+        self._phrases = phrases
+        if phrases:
+            self._search = keywords.spotter(
+                phrases,
+                self._labels,
+                pause_frames=self._grid.covering_frames(self._grid.samples_in(PAUSE_S)),
+                rest_frames=self._grid.covering_frames(self._grid.samples_in(REST_S)),
+            )
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._phrases:
+            self._state = replace(keywords.start(self._search), frames=self._frames)
 
     def decode(self, chunk: Chunk) -> Decoded:
         """See `Decoder`."""
-        decoded, log_probs = self._decoder.decode(chunk), chunk.frames.all_log_probs
-        assert log_probs is not None, "keywords need the log-probs of all labels"
-        state = keywords.start(self._search) if chunk.begins else self._state
-        self._state, spotted = keywords.fold(state, log_probs, self._search)
+        decoded = self._decoder.decode(chunk)
+        if chunk.begins:
+            self._frames = 0
+            self._begin()
+        spotted, begin = list[tuple[Phrase, Spotted]](), 0
+        for change in chunk.changes:
+            if change.keywords != self._phrases:
+                spotted += self._fold(chunk.frames.part(begin, change.frame))
+                begin = change.frame
+                self._listen_for(change.keywords)
+        spotted += self._fold(chunk.frames.part(begin, len(chunk.frames.token_ids)))
         ending = decoded.ending
-        if ending is not None:
-            ending = replace(ending, spotted=keywords.finish(self._state, self._search)[1])
+        if ending is not None and self._phrases:
+            ending = replace(
+                ending, spotted=self._named(keywords.finish(self._state, self._search)[1])
+            )
         return replace(decoded, spotted=spotted, ending=ending)
 
+    def _fold(self, frames: Frames) -> list[tuple[Phrase, Spotted]]:
+        self._frames += len(frames.token_ids)
+        if not self._phrases:
+            return []
+        assert frames.all_log_probs is not None, "keywords need the log-probs of all labels"
+        self._state, spotted = keywords.fold(self._state, frames.all_log_probs, self._search)
+        return self._named(spotted)
 
-def heard_keywords(
-    spotted: Sequence[Spotted], phrases: Sequence[Phrase], timeline: Timeline
-) -> list[Keyword]:
+    def _named(self, spotted: Sequence[Spotted]) -> list[tuple[Phrase, Spotted]]:
+        return [(self._phrases[each.index], each) for each in spotted]
+
+
+def heard_keywords(spotted: Sequence[tuple[Phrase, Spotted]], timeline: Timeline) -> list[Keyword]:
     """What was spotted, on the stream's clock."""
     found = []
-    for each in spotted:
+    for phrase, each in spotted:
         start, end = timeline.span(each.start_frame, each.end_frame)
         start_s = Grid.seconds(timeline.sound_start(start))
         end_s = Grid.seconds(timeline.sound_end(end))
-        found.append(Keyword(phrases[each.index].text, start_s, end_s, each.score))
+        found.append(Keyword(phrase.text, start_s, end_s, each.score))
     return found

@@ -4,13 +4,13 @@ Owns the noise floor and the loud stretches that are still of use. Must not know
 from, labels, words, endpoint rules.
 """
 
-from collections import deque
 from math import log10
 
 import numpy as np
 
 from streamer.core.chunker import Waveform
 from streamer.core.context import Grid
+from streamer.core.stretches import Stretches
 
 MARGIN_DB = 6.0
 """A frame is loud if it is this far above the noise floor."""
@@ -41,7 +41,7 @@ class LoudnessMeter:
         # then a running minimum, and therefore the same for every cut of the audio.
         self._risen_db = RISE_DB_PER_S * grid.seconds(grid.samples(1))  # in one frame
         self._flat_floor_db = FIRST_FLOOR_DB
-        self._loud: deque[tuple[int, int]] = deque()  # [start, end), in order
+        self._loud = Stretches()
 
     @property
     def floor_db(self) -> float:
@@ -64,26 +64,19 @@ class LoudnessMeter:
             if flat_level_db < self._flat_floor_db:
                 self._flat_floor_db = flat_level_db
             elif flat_level_db > self._flat_floor_db + MARGIN_DB:
-                if loud and loud[-1][1] == start:
-                    start = loud.pop()[0]
-                loud.append((start, end))
+                loud.add(start, end)
         self._measured = end
         return end
 
     def skip(self, lost_samples: int) -> None:
         """Samples were lost behind the end of a segment."""
-        self._loud.append((self._measured, self._measured + lost_samples))
+        self._loud.add(self._measured, self._measured + lost_samples)
         self._measured += lost_samples
 
     def quiet_end(self, since: int, duration: int) -> int:
         """Where the first quiet of `duration` samples from `since` on ends; unmeasured is quiet."""
-        for start, end in self._loud:
-            if start >= since + duration:
-                break
-            since = max(since, end)
-        return since + duration
+        return self._loud.quiet_end(since, duration)
 
     def forget(self, before: int) -> None:
         """Nobody will ask for anything before this sample again."""
-        while self._loud and self._loud[0][1] <= before:
-            self._loud.popleft()
+        self._loud.forget(before)

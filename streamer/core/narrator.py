@@ -9,15 +9,19 @@ endpoint rules.
 from collections.abc import Sequence
 
 from streamer.core.hypothesis import Alternative, Event, Final, Partial, Reason, SpeechStart, Word
+from streamer.core.masking import Masks
 from streamer.core.text_rules import SPOKEN, TextRules
+from streamer.core.wordings import Wordings
+
+LATE_S = 1.0
+"""A word may begin so long before the time that its utterance is counted from."""
 
 
 class Narrator:
     """Turns the words of the utterance in progress into events; all times in seconds."""
 
     def __init__(self, rules: TextRules = SPOKEN) -> None:
-        self._masks = rules.masks
-        self._writer = rules.writer if rules.written else None
+        self._wordings = Wordings(rules)
         self._begins_sentence = True  # the utterance in progress; else it was cut for its length
         self.utterances = 0  # finals so far
         self._revision = 0  # of the last partial
@@ -32,6 +36,15 @@ class Narrator:
         events, self._events = self._events, []
         return events
 
+    def check_room(self, rules: TextRules, utterance_start: float) -> None:
+        """Raise ValueError if `configure` cannot take these rules now."""
+        self._wordings.forget(utterance_start - LATE_S)
+        self._wordings.check_room(rules)
+
+    def configure(self, since: float, rules: TextRules) -> None:
+        """Other rules for the words that begin at `since` or later, of which none was told."""
+        self._wordings.add(since, rules)
+
     def say(self, *events: Event) -> None:
         """Events that concern no utterance."""
         self._events += events
@@ -42,7 +55,7 @@ class Narrator:
 
     def show(self, committed: Sequence[Word], tail: Sequence[Word], now: float) -> None:
         """The utterance in progress at `now`; a partial if its text is not what was shown last."""
-        committed, tail = self._masks.partial(committed, tail)
+        committed, tail = self._wordings.partial(committed, tail)
         committed_text = self._committed
         if len(committed) != self._committed_words:
             committed_text = _text(committed)
@@ -72,32 +85,26 @@ class Narrator:
         if not words:
             self.show((), (), now)  # takes back what lookahead had promised
             return
-        words = self._masks.final(words)
+        rules, masks = self._wordings.for_words(words)
+        words = self._wordings.final(words)
         start, end = words[0].start, words[-1].end
         self.start_speech(start)
         confidence = sum(word.confidence for word in words) / len(words)
         display, shown = None, None
-        if self._writer is not None:
-            shown = self._writer(words, begins=self._begins_sentence)
+        if rules.written and rules.writer is not None:
+            shown = rules.writer(words, begins=self._begins_sentence)
             display = _text(shown)
         text = _text(words)
         heard = self.utterances, text, words, start, end, confidence, reason
         # A number's alternatives sound like it: where numbers are masked, there are none.
-        tells = alternatives is not None and not self._masks.numbers
-        masked = self._masked(alternatives or ()) if tells else None
+        tells = alternatives is not None and not masks.numbers
+        masked = _masked(alternatives or (), masks) if tells else None
         self._events.append(Final(*heard, display, shown, masked))
         self._begins_sentence = reason != "length"
         self.utterances += 1
         self._speech_started = False
         self._committed = self._tail = ""
         self._committed_words = 0
-
-    def _masked(self, alternatives: Sequence[Alternative]) -> tuple[Alternative, ...]:
-        masked: dict[str, float] = {}
-        for each in alternatives:
-            words = tuple(Word(word, 0.0, 0.0, 1.0) for word in each.text.split())
-            masked.setdefault(_text(self._masks.final(words)), each.score)
-        return tuple(Alternative(text, score) for text, score in masked.items())
 
     def start_speech(self, time: float) -> None:
         """The first text of the utterance begins at `time`; said once."""
@@ -108,3 +115,11 @@ class Narrator:
 
 def _text(words: Sequence[Word]) -> str:
     return " ".join([word.word for word in words])
+
+
+def _masked(alternatives: Sequence[Alternative], masks: Masks) -> tuple[Alternative, ...]:
+    masked: dict[str, float] = {}
+    for each in alternatives:
+        words = tuple(Word(word, 0.0, 0.0, 1.0) for word in each.text.split())
+        masked.setdefault(_text(masks.final(words)), each.score)
+    return tuple(Alternative(text, score) for text, score in masked.items())

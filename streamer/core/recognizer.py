@@ -15,6 +15,7 @@ from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Event
 from streamer.core.keywords import Phrase
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
+from streamer.core.speech import Detector
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
 
@@ -42,6 +43,10 @@ class Model(Protocol):
         """
 
     @property
+    def detector(self) -> Detector | None:
+        """What tells its streams speech from other sound, by the same slots; None: nothing."""
+
+    @property
     def slots(self) -> int:
         """How many streams it can keep state for: slots 0 to `slots` - 1."""
 
@@ -58,7 +63,7 @@ class Model(Protocol):
         """
 
     def reset(self, slots: Sequence[int]) -> None:
-        """Forget the streams in these slots."""
+        """Forget the streams in these slots, and what their detector knows of them."""
 
 
 class Recognizer:
@@ -77,7 +82,9 @@ class Recognizer:
     ) -> None:
         self._model = model
         geometry = model.context, model.grid, model.labels
-        self.stream = Stream(*geometry, endpoint, model.search, text, keywords, options)
+        self.stream = Stream(
+            *geometry, endpoint, model.search, text, keywords, options, model.detector
+        )
 
     def transcribe(self, samples: Waveform) -> list[Event]:
         """All events of one recording: float32 (S,) in [-1, 1] at 16 kHz."""
@@ -88,6 +95,10 @@ class Recognizer:
 
     def decode(self) -> list[Event]:
         """Run every window that is ready; returns the events since the last call."""
+        unheard, detector = self.stream.take_unheard(), self._model.detector
+        if unheard is not None and detector is not None:
+            (verdict,) = detector.detect([0], [unheard])
+            self.stream.accept_verdict(verdict)
         while self.stream.is_ready():
             (frames,) = self._model.run([0], [self.stream.next_window()])
             self.stream.accept_frames(frames)

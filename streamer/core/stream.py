@@ -4,44 +4,24 @@ Owns everything that is remembered about one audio source, and the order of its 
 in, windows come out; frames go in, events come out. Must not know: models, batches, tasks, clocks.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from streamer.core.changes import Changes
-from streamer.core.chunker import Chunker, Waveform, Window, check_waveform
+from streamer.core import stream_state
+from streamer.core.chunker import Waveform, Window, check_waveform
 from streamer.core.context import Context, Grid
-from streamer.core.decoder import BeamSearch, Chunk, Decoded, Decoder, supported
+from streamer.core.decoder import BeamSearch, Chunk, Decoded, supported
 from streamer.core.decoding import DecoderSettings, InFlight, new_decoder
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Closed, Event, Flushed, Gap
 from streamer.core.keywords import Phrase
 from streamer.core.listener import check_keywords, heard_keywords
-from streamer.core.loudness import LoudnessMeter
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
+from streamer.core.settings import Settings
+from streamer.core.speech import Detector, Probabilities
+from streamer.core.stream_state import StreamState
 from streamer.core.text_rules import SPOKEN, TextRules
-from streamer.core.timeline import Mark, Timeline
-from streamer.core.transcript import Transcript
-from streamer.core.utterance import Utterance
-
-
-@dataclass(slots=True)
-class _State:
-    """All that `reset` forgets."""
-
-    timeline: Timeline
-    chunker: Chunker
-    loudness: LoudnessMeter
-    transcript: Transcript
-    settings: DecoderSettings  # of the decoder at the beginning
-    decoder: Decoder | None = None  # made when it is needed: another one may decode
-    in_flight: deque[InFlight] = field(default_factory=deque)
-    ending: Decoded | None = None  # what a mark would settle that passes now
-    begins: bool = True  # a mark was passed, and no window was taken since
-    changes: Changes = field(default_factory=Changes)  # later ones
-    is_finished: bool = False
-    is_done: bool = False
+from streamer.core.timeline import Mark
 
 
 class Stream:
@@ -52,7 +32,9 @@ class Stream:
     events for `take_events`. What is said depends on the samples and on where the flushes, gaps
     and changes lie between them, not on the size of the packets.
 
-    `keywords` change nothing in the decoding; ValueError as by `check_keywords`.
+    `keywords` change nothing in the decoding; ValueError as by `check_keywords`. With a `detector`
+    rules may have `vad`: what `take_unheard` gives before a window is judged by it, and
+    `accept_verdict` told before that window's frames are accepted.
     """
 
     def __init__(
@@ -65,31 +47,19 @@ class Stream:
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
         options: DecodingOptions = DEFAULT_OPTIONS,
+        detector: Detector | None = None,
     ) -> None:
-        self._context, self._grid = context, grid
+        self._context, self._grid, self._detector = context, grid, detector
         self._chunk_samples = grid.samples(context.chunk)
-        self._labels, self._endpoint = labels, endpoint
-        self._search = search  # None: greedy
-        self._text, self._keywords = text, tuple(keywords)
-        check_keywords(self._keywords, labels, text)
-        self._options, _ = supported(search, options)
+        self._labels, self._search = labels, search  # None: greedy
+        check_keywords(keywords, labels, text)
+        self._settings = Settings(endpoint, supported(search, options)[0], text, tuple(keywords))
         self.reset()
 
     def reset(self) -> None:
         """Forget everything but the configuration: a new stream begins."""
-        timeline = Timeline(
-            self._grid,
-            start_delay=self._grid.samples_in(self._labels.word_start_delay_ms / 1000),
-            end_delay=self._grid.samples_in(self._labels.word_end_delay_ms / 1000),
-        )
-        loudness = LoudnessMeter(self._grid)
-        utterance = Utterance(self._endpoint, loudness)
-        transcript = Transcript(self._labels, timeline, utterance, self._text, self._options)
-        chunker = Chunker(self._context, self._grid)
-        settings = DecoderSettings(
-            self._labels, self._grid, self._endpoint, self._options, self._keywords
-        )
-        self._state = _State(timeline, chunker, loudness, transcript, settings)
+        made_of = self._context, self._grid, self._labels, self._settings, self._detector
+        self._state = stream_state.begin(*made_of)
 
     # --- audio in ---------------------------------------------------------------------------------
 
@@ -99,6 +69,8 @@ class Stream:
         check_waveform(samples)
         state.chunker.append(samples)
         state.timeline.received += len(samples)
+        if state.speech:
+            state.speech.accept(samples)
         self._look_ahead()
 
     def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
@@ -109,8 +81,8 @@ class Stream:
         """`duration` samples were lost here: the stream's clock moves on, as over silence."""
         if duration < 1:
             raise ValueError(f"expected a gap of at least 1 sample, got {duration}")
-        received = self._open_state("report_gap").timeline.received
-        self._mark(Mark(received, "gap", lost_samples=duration))
+        at = self._open_state("report_gap").timeline.received
+        self._mark(Mark(at, "gap", lost_samples=duration))
 
     def input_finished(self) -> None:
         """No more samples will come: finalise, then say `Closed`. Again: no effect."""
@@ -118,37 +90,50 @@ class Stream:
             self._mark(Mark(self.received_samples, "end"))
             self._state.is_finished = True
 
-    def configure(self, endpoint: EndpointRules, options: DecodingOptions | None = None) -> int:
-        """Other settings (`options` None: as they are) for what comes behind the samples so far.
+    def configure(
+        self,
+        endpoint: EndpointRules,
+        options: DecodingOptions | None = None,
+        text: TextRules | None = None,
+        keywords: Sequence[Phrase] | None = None,
+    ) -> int:
+        """Other settings (None: as they are) for what comes behind the samples so far.
 
-        Returns their number, and the settings hold from exactly there: endpoint rules from that
-        sample, options from the first frame that begins at it or behind it. So it makes no
-        difference how much of the samples is decoded. Options that are not `supported` are
-        ignored. Raises ValueError where `Changes` is full.
+        Returns their number, and the settings hold from exactly there, however much is decoded:
+        endpoint rules from that sample, options and keywords from the first frame that begins there
+        or later, masks for words and written form for last words that do. Options that are not
+        `supported` are ignored. ValueError as `check_configure`.
         """
+        self.check_configure(text, keywords)
         state, at = self._state, self._state.timeline.received
-        state.changes.check_room(at)
-        if options is not None:
-            self._options, _ = supported(self._search, options)
-        self._endpoint = endpoint
-        state.changes.add(at, endpoint, self._options)
-        state.transcript.configure(state.timeline.clock_received, endpoint, self._options)
+        clock = state.timeline.clock_received
+        options = options and supported(self._search, options)[0]
+        self._settings = self._settings.changed(endpoint, options, text, keywords)
+        if state.speech and endpoint.vad:
+            state.speech.turn_on(clock)
+        state.changes.add(at, self._settings)
+        state.transcript.configure(clock, self._settings)
         return at
 
-    def check_configure(self) -> None:
-        """Raise ValueError where `configure` would."""
+    def check_configure(
+        self, text: TextRules | None = None, keywords: Sequence[Phrase] | None = None
+    ) -> None:
+        """Raise ValueError for keywords as `check_keywords` does, and for too many changes."""
+        asked = self._settings.changed(text=text, keywords=keywords)
+        check_keywords(asked.keywords, self._labels, asked.text)
         self._state.changes.check_room(self._state.timeline.received)
+        self._state.transcript.check_room(asked.text)
 
     @property
     def options(self) -> DecodingOptions:
         """What holds for the samples to come."""
-        return self._options
+        return self._settings.options
 
     def unsupported(self, options: DecodingOptions) -> list[str]:
         """The names of the options that this stream would ignore."""
         return supported(self._search, options)[1]
 
-    # --- windows out, frames in -------------------------------------------------------------------
+    # --- windows and samples out, frames and verdicts in ------------------------------------------
 
     def is_ready(self) -> bool:
         """Whether `next_windows` may be called: a window is ready and none is in flight."""
@@ -168,14 +153,30 @@ class Stream:
         state = self._state
         assert not state.in_flight, ("a window is in flight", state.in_flight[0].window)
         for window in state.chunker.next_windows(most):
-            if self._keywords:
-                window = window._replace(wants_all=True)
             # Behind any other chunk there is audio already, so no mark can lie there.
             may_end = state.timeline.known_end <= self._end(window)
             changes = state.changes.due(window, self._grid)
+            if state.listens_within(changes):
+                window = window._replace(wants_all=True)
             state.in_flight.append(InFlight(window, changes, state.begins, may_end))
             state.begins = False
         return [each.window for each in state.in_flight]
+
+    def take_unheard(self) -> Waveform | None:
+        """What the detector is to judge next, with context; None if there is nothing."""
+        return None if self._state.speech is None else self._state.speech.take_unheard()
+
+    def wants_verdict(self) -> bool:
+        """Whether a verdict on what is unheard may end the utterance before a window is ready."""
+        state, ahead = self._state, self._state.timeline.ahead
+        hears = state.speech and state.speech.is_on
+        return bool(hears and state.transcript.wants_verdict(ahead(self._chunk_samples)))
+
+    def accept_verdict(self, probabilities: Probabilities) -> None:
+        """The detector's answer to the oldest samples taken."""
+        assert self._state.speech is not None, "no detector was asked"
+        self._state.speech.accept_verdict(probabilities)
+        self._look_ahead()
 
     def accept_frames(self, frames: Frames) -> None:
         """Fold in the frames of the window in flight, the first one of several."""
@@ -232,18 +233,17 @@ class Stream:
         """Samples accepted but not yet decoded."""
         return self._state.timeline.received - self._state.timeline.decoded
 
-    def _open_state(self, caller: str) -> _State:
+    def _open_state(self, caller: str) -> StreamState:
         if self._state.is_finished:
             raise ValueError(f"expected no {caller} after input_finished")
         return self._state
 
     def _end(self, window: Window) -> int:
-        """The sample behind the window's chunk."""
-        return window.start_sample + self._grid.samples(window.chunk)
+        return window.start_sample + self._grid.samples(window.chunk)  # behind its chunk
 
     def _settle(self, decoded: Decoded) -> None:
         transcript, timeline = self._state.transcript, self._state.timeline
-        transcript.say(*heard_keywords(decoded.spotted, self._keywords, timeline))
+        transcript.say(*heard_keywords(decoded.spotted, timeline))
         transcript.settle(decoded)
 
     def _mark(self, mark: Mark) -> None:
@@ -254,6 +254,8 @@ class Stream:
         state.timeline.marks.append(mark)
         if mark.what == "gap":
             state.loudness.skip(mark.lost_samples)
+            if state.speech:
+                state.speech.skip(mark.lost_samples)
         self._pass_marks()
 
     def _measure(self) -> int:
@@ -265,10 +267,10 @@ class Stream:
 
         Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
         """
-        timeline, transcript = self._state.timeline, self._state.transcript
-        if transcript.awaits_silence:
-            until = min(timeline.decoded + self._chunk_samples, timeline.known_end) + timeline.lost
-            transcript.look_ahead(until, self._measure)
+        state, transcript = self._state, self._state.transcript
+        if transcript.awaits_silence or (state.speech and state.speech.is_on):
+            until = state.timeline.ahead(self._chunk_samples)
+            transcript.look_ahead(until, self._measure, state.speech)
 
     def _pass_marks(self) -> bool:
         """Let happen what waits for the samples decoded by now; whether there was anything."""

@@ -50,6 +50,10 @@ class Timeline:
         """The last sample received that belongs to the segment being decoded."""
         return self.marks[0].at if self.marks else self.received
 
+    def ahead(self, chunk_samples: int) -> int:
+        """The end of the next chunk on the stream's clock, or of the segment."""
+        return min(self.decoded + chunk_samples, self.known_end) + self.lost
+
     def passed_mark(self) -> Mark | None:
         """The next mark, if all samples before it are decoded."""
         return self.marks[0] if self.marks and self.marks[0].at <= self.decoded else None

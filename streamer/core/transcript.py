@@ -11,11 +11,12 @@ from itertools import takewhile
 from streamer.core.alternatives import Part, n_best
 from streamer.core.ctc import Token
 from streamer.core.decoder import Decoded
-from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Labels
 from streamer.core.hypothesis import Event, Reason, Word
 from streamer.core.narrator import Narrator
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
+from streamer.core.settings import Settings
+from streamer.core.speech import SpeechMeter
 from streamer.core.text_rules import TextRules
 from streamer.core.timeline import Timeline
 from streamer.core.utterance import Ended, Letter, Utterance
@@ -42,7 +43,7 @@ class Transcript:
         self._before: list[str] = []  # the words of the hypothesis before
         self._parts: list[Part] = []  # of what is settled and in no final yet
         # By sample of the clock, which passes them soon.
-        self._changes: deque[tuple[int, EndpointRules, DecodingOptions]] = deque()
+        self._changes: deque[tuple[int, Settings]] = deque()
 
     @property
     def awaits_silence(self) -> bool:
@@ -86,27 +87,48 @@ class Transcript:
     def advance(self, now: int, *, at_mark: bool = False) -> None:
         """Let time pass up to the sample `now`; at a mark, changes made there come behind it."""
         while self._changes and self._changes[0][0] <= now - at_mark:
-            at, rules, options = self._changes.popleft()
+            at, settings = self._changes.popleft()
             self._end_all(self.utterance.advance(at))
-            self.utterance.configure(rules)
-            self._options = options
+            self.utterance.configure(settings.endpoint)
+            self._options = settings.options
         self._end_all(self.utterance.advance(now))
 
-    def configure(self, at: int, rules: EndpointRules, options: DecodingOptions) -> None:
+    def check_room(self, text: TextRules) -> None:
+        """Raise ValueError if no change of the text rules can be made now."""
+        self._narrator.check_room(text, self._seconds(self.utterance.start))
+
+    def configure(self, at: int, settings: Settings) -> None:
         """Settings behind the sample `at` of the clock, which is not before the last one's."""
         if self._changes and self._changes[-1][0] == at:
             self._changes.pop()
-        self._changes.append((at, rules, options))
+        self._changes.append((at, settings))
+        # Words go by where they begin, not by when they come: what is behind `at` is not heard yet.
+        self._narrator.configure(self._seconds(at), settings.text)
 
-    def look_ahead(self, until: int, measure: Callable[[], int]) -> None:
+    def look_ahead(
+        self, until: int, measure: Callable[[], int], speech: SpeechMeter | None
+    ) -> None:
         """End the utterance up to `until` if only its quiet is not decoded yet.
 
-        `measure` says how far loudness is known. Not beyond a change of the rules.
+        `measure` says how far loudness is known. Not beyond a change of the rules. Not while
+        something is said; speech that a detector has heard begins anyway.
         """
-        if self._changes:
-            until = min(until, self._changes[0][0])
-        if self.utterance.may_end_by(until):
+        until = self._not_beyond_change(until)
+        if speech is not None:
+            speech.count(until)
+        if not self._is_speaking and self.utterance.may_end_by(until):
             self._end_all(self.utterance.look_ahead(min(until, measure())))
+        since = None if speech is None else self.utterance.new_speech()
+        if since is not None:
+            self._narrator.start_speech(self._seconds(since))
+
+    def wants_verdict(self, until: int) -> bool:
+        """Whether `look_ahead` could do with more of what a detector hears."""
+        until = self._not_beyond_change(until)
+        return not self._is_speaking and self.utterance.wants_verdict(until)
+
+    def _not_beyond_change(self, until: int) -> int:
+        return min(until, self._changes[0][0]) if self._changes else until
 
     def end(self, now: int, reason: Reason) -> None:
         """End the utterance at the sample `now`."""

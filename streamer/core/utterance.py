@@ -14,6 +14,7 @@ from streamer.core.context import Grid
 from streamer.core.endpoint import EndpointRules, next_endpoint
 from streamer.core.hypothesis import Word
 from streamer.core.loudness import LoudnessMeter
+from streamer.core.speech import SpeechMeter
 
 WORD_PAUSE_S = 0.4
 """A pause this long closes a word: CTC models often emit the delimiter only with the next word."""
@@ -61,9 +62,12 @@ class Utterance:
     utterance, were it cut now.
     """
 
-    def __init__(self, rules: EndpointRules, loudness: LoudnessMeter) -> None:
+    def __init__(
+        self, rules: EndpointRules, loudness: LoudnessMeter, speech: SpeechMeter | None = None
+    ) -> None:
         self.configure(rules)
-        self._loudness = loudness
+        self._loudness, self._speech = loudness, speech
+        self._known = 0  # how far it is known where speech is, when it was last looked at
         self._closed: list[Word] = []
         self._letters: list[Letter] = []  # of the open word
         self._told_s = 0.0  # end of the last word that was closed, in this utterance or before
@@ -78,6 +82,11 @@ class Utterance:
         self._rules = rules
         self._silence = Grid.samples_in(rules.silence_s)
         self._due = 0
+
+    @property
+    def start(self) -> int:
+        """Where its length is counted from; nothing of it was decoded before."""
+        return self._start
 
     def is_blank(self) -> bool:
         """Whether nothing is decoded."""
@@ -114,11 +123,16 @@ class Utterance:
     def advance(self, now: int) -> list[Ended]:
         """Let time pass up to the sample `now`. Returns the utterances that ended on the way."""
         ended = self._pass(now)
-        self._loudness.forget(self._now if self.is_blank() else self._last)
+        before = self._now if self.is_blank() else self._last
+        self._loudness.forget(before)
+        if self._speech is not None:
+            self._speech.forget(before)
         return ended
 
     def _pass(self, now: int) -> list[Ended]:
         ended: list[Ended] = []
+        if self._speech is not None and self._speech.known > self._known:
+            self._known, self._due = self._speech.known, 0
         while now >= self._due:
             at, rule = self._next_endpoint()
             closes_at = self._last + _WORD_PAUSE_SAMPLES
@@ -138,10 +152,28 @@ class Utterance:
         return ended
 
     def may_end_by(self, until: int) -> bool:
-        """Whether `look_ahead` may find an end, by the loudness measured up to now."""
-        until = min(until, self._now + self._silence // LOOK_AHEAD)
+        """Whether `look_ahead` may find an end, by what is measured up to now."""
+        until = self._latest_end(until)
         is_long_enough = not self.is_blank() and self._last + self._silence <= until
         return is_long_enough and self._quiet_end() <= until
+
+    def wants_verdict(self, until: int) -> bool:
+        """Whether more of what a detector hears may let `look_ahead` find an end."""
+        meter = self._hears_speech()
+        if meter is None or self.is_blank():
+            return False
+        return meter.may_be_quiet_by(self._last, self._silence, self._latest_end(until))
+
+    def _latest_end(self, until: int) -> int:
+        return min(until, self._now + self._silence // LOOK_AHEAD)
+
+    def _hears_speech(self) -> SpeechMeter | None:
+        return self._speech if self._rules.vad else None
+
+    def new_speech(self) -> int | None:
+        """Where speech began in this utterance, as far as a detector is asked and has heard."""
+        meter = self._hears_speech()
+        return None if meter is None else meter.onset(self._start)
 
     def look_ahead(self, until: int) -> list[Ended]:
         """End the utterance at the end of a quiet silence up to `until`, though not yet decoded.
@@ -154,7 +186,8 @@ class Utterance:
         return [(self.end(at), rule)]
 
     def _quiet_end(self) -> int:
-        return self._loudness.quiet_end(self._last, self._silence)
+        meter = self._hears_speech() or self._loudness
+        return meter.quiet_end(self._last, self._silence)
 
     def _next_endpoint(self) -> tuple[int, Literal["idle", "endpoint", "length"]]:
         return next_endpoint(

@@ -15,7 +15,9 @@ import numpy as np
 from streamer.core.chunker import Waveform
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Event, Flushed
+from streamer.core.keywords import Phrase
 from streamer.core.options import DecodingOptions
+from streamer.core.text_rules import TextRules
 from streamer.engine.session import Session
 
 
@@ -60,11 +62,18 @@ class Channels:
         for session in self.sessions:
             await session.finish()
 
-    def configure(self, endpoint: EndpointRules, options: DecodingOptions) -> int:
+    def configure(
+        self,
+        endpoint: EndpointRules,
+        options: DecodingOptions | None = None,
+        text: TextRules | None = None,
+        keywords: Sequence[Phrase] | None = None,
+    ) -> int:
         """Other settings from here on, for all or, where one raises ValueError, for none."""
         for session in self.sessions:
-            session.check_configure()
-        (sample, *_) = [each.configure(endpoint, options) for each in self.sessions]
+            session.check_configure(text, keywords)
+        wanted = endpoint, options, text, keywords
+        (sample, *_) = [each.configure(*wanted) for each in self.sessions]
         return sample
 
     def abort(self) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Self
 
 from streamer.core.context import Grid
@@ -27,19 +26,11 @@ from streamer.engine.outbox import MAX_EVENTS
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import Session
 from streamer.engine.slots import Slots
-from streamer.engine.step import Outcome, step
+from streamer.engine.step import Outcome
+from streamer.engine.trip import Trip
 from streamer.engine.watchers import Opened, Watchers
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A batch, of how many windows, and what became of it."""
-
-    batch: list[Session]
-    windows: int
-    outcome: Outcome
 
 
 class Engine:
@@ -87,6 +78,7 @@ class Engine:
         self._sessions: set[Session] = set()
         self._slots = Slots(max_sessions, self._load)
         self._watchers = Watchers()
+        self._listening: dict[Session, None] = {}  # between two windows, in order
         self._work = asyncio.Event()
         self._idle = asyncio.Event()  # no sessions
         self._idle.set()
@@ -108,16 +100,8 @@ class Engine:
 
     def measured(self) -> Measured:
         """What it has done so far and does now."""
-        meter, sessions = self._meter, self._sessions
-        return Measured(
-            meter=meter,
-            sessions=len(sessions),
-            slots=self._slots.count,
-            waiting=self._scheduler.waiting,
-            received_samples=meter.received_samples + sum(s.received_samples for s in sessions),
-            decoded_samples=meter.decoded_samples + sum(s.decoded_samples for s in sessions),
-            lost_samples=meter.lost_samples + sum(s.lost_samples for s in sessions),
-        )
+        waiting = self._scheduler.waiting
+        return Measured.of(self._meter, self._sessions, self._slots.count, waiting)
 
     def watch(self) -> asyncio.Queue[Opened]:
         """Every session that is opened from now on, for one reader; see Watchers for its limit."""
@@ -151,8 +135,9 @@ class Engine:
             endpoint or DEFAULT_RULES,
             model.search,
             text,
-            unredacted(self._keywords, text) if keywords is None else keywords,
+            self.keywords_for(text, keywords),
             options or self._options,
+            model.detector,
         )
         chunk_samples = model.grid.samples(model.context.chunk)
         session = Session(
@@ -169,6 +154,15 @@ class Engine:
         self._watchers.tell(session, id, name)
         return session
 
+    def keywords_for(self, text: TextRules, keywords: Sequence[Phrase] | None) -> Sequence[Phrase]:
+        """What a session listens for that asks for these; None: its own, if `text` shows them."""
+        return unredacted(self._keywords, text) if keywords is None else keywords
+
+    @property
+    def hears_speech(self) -> bool:
+        """Whether endpoint rules can have `vad`."""
+        return self._model.detector is not None
+
     def check_room(self, count: int = 1) -> None:
         """CapacityError unless so many could be opened now, ValueError for more than ever can."""
         try:
@@ -184,6 +178,11 @@ class Engine:
     def ready(self, session: Session, deadline: float) -> None:
         """Called by a session when a window of it is ready and none is in flight."""
         self._scheduler.add(session, deadline)
+        self._work.set()
+
+    def listens(self, session: Session) -> None:
+        """Called by a session that wants a verdict before its next window is ready."""
+        self._listening[session] = None
         self._work.set()
 
     def left(self, session: Session) -> None:
@@ -243,48 +242,49 @@ class Engine:
 
     async def _serve(self) -> None:
         """Wait for ready windows, choose, run, hand back; the last while the next step runs."""
-        done: _Step | None = None
-        now = asyncio.get_running_loop().time
+        done: tuple[Trip, Outcome] | None = None
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                batch = self._scheduler.next_batch()
-                windows, running = self._launch(batch) if batch else (0, None)
+                trip, running = self._next_trip(), None
+                if trip is not None:
+                    self._meter.step_begins(loop.time())
+                    running = loop.run_in_executor(self._device, trip.run, self._model)
                 if done is not None:
-                    self._hand_back(done)
+                    self._hand_back(*done)
                     done = None
-                if running is not None:
-                    done = _Step(batch, windows, await running)
-                    self._load.note(windows, self._meter.step_ends(now(), windows))
+                if trip is not None and running is not None:
+                    done = trip, await running
+                    taken_s = self._meter.step_ends(loop.time(), trip.windows)
+                    self._load.note(trip.windows, taken_s)
                 elif not self._work.is_set():
                     await self._work.wait()
                 self._work.clear()
         finally:
             self._stop()
 
-    def _launch(self, batch: list[Session]) -> tuple[int, asyncio.Future[Outcome]]:
-        """Start a step in the device thread, new slots reset; first comes its number of windows."""
+    def _next_trip(self) -> Trip | None:
+        """What goes to the device next, if anything does; slots of new sessions are reset first."""
+        batch, listening, self._listening = self._scheduler.next_batch(), self._listening, {}
+        if not batch and not listening:
+            return None
+        ready = [each.ready_windows for each in batch]
         limits = len(self._sessions), self._model.most_windows, self._scheduler.max_batch
-        counts = windows_each([each.ready_windows for each in batch], *limits, self._load)
-        windows = [each.take_windows(most) for each, most in zip(batch, counts, strict=True)]
-        decoders = [session.decode for session in batch] if self._model.search else []
-        work = self._slots.take_resets(), [each.slot for each in batch], windows, decoders
-        loop, count = asyncio.get_running_loop(), sum(map(len, windows))
-        self._meter.step_begins(loop.time())
-        return count, loop.run_in_executor(self._device, step, self._model, *work)
+        counts = windows_each(ready, *limits, self._load) if batch else []
+        resets, searched = self._slots.take_resets(), self._model.search is not None
+        return Trip(resets, batch, counts, listening, searched=searched)
 
-    def _hand_back(self, done: _Step) -> None:
-        self._scheduler.done(done.batch)
-        if done.outcome.most < done.windows:
-            _log.warning("memory was short: batches are of %d windows from now", done.outcome.most)
-            self._scheduler.limit(int(done.outcome.most))
-        for session, results in zip(done.batch, done.outcome.results, strict=True):
+    def _hand_back(self, trip: Trip, outcome: Outcome) -> None:
+        trip.hand_verdicts(outcome)
+        self._scheduler.done(trip.batch)
+        if outcome.most < trip.windows:
+            _log.warning("memory was short: batches are of %d windows from now", outcome.most)
+            self._scheduler.limit(int(outcome.most))
+        for session, results in zip(trip.batch, outcome.results, strict=True):
             if session.is_over:  # left while the step ran
                 self._give_back(session)
-                continue
-            try:
+            else:
                 session.accept(results)
-            except Exception as error:  # a fault of one session must not stop the others
-                session.break_down(error)
 
     def _stop(self) -> None:
         """The loop has ended, whatever the reason: nobody may wait for it any longer.

@@ -32,7 +32,9 @@ class Load:
         self._variance = self._covariance = 0.0  # of the windows; of windows and seconds
 
     def note(self, windows: int, seconds: float) -> None:
-        """A step of so many windows took so long."""
+        """A step of so many windows took so long; one without any counts as none."""
+        if not windows:
+            return
         if self._steps >= ENOUGH_STEPS:
             seconds = min(seconds, OUTLIER * self._expected(windows))
         self._steps += 1

@@ -4,11 +4,26 @@ Owns the bounds of the histograms. Must not know: engines, sessions, who shows w
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 STEP_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+
+
+class Counted(Protocol):
+    """A session, as far as it counts."""
+
+    lost_samples: int
+
+    @property
+    def received_samples(self) -> int:
+        """Samples that it has received."""
+
+    @property
+    def decoded_samples(self) -> int:
+        """Of these, the ones that were decoded."""
 
 
 class Histogram:
@@ -45,11 +60,12 @@ class Meter:
         self.step_since = now
 
     def step_ends(self, now: float, batch: int) -> float:
-        """It has come back, after so many seconds."""
+        """It has come back, after so many seconds; one without windows counts as none."""
         assert self.step_since is not None, "a step begins before it ends"
         taken_s, self.step_since = now - self.step_since, None
-        self.step_s.observe(taken_s)
-        self.batch.observe(batch)
+        if batch:
+            self.step_s.observe(taken_s)
+            self.batch.observe(batch)
         return taken_s
 
 
@@ -64,3 +80,18 @@ class Measured:
     received_samples: int
     decoded_samples: int
     lost_samples: int
+
+    @classmethod
+    def of(
+        cls, meter: Meter, sessions: Collection[Counted], slots: int, waiting: int
+    ) -> "Measured":
+        """The totals of sessions that are over, and of these."""
+        return cls(
+            meter=meter,
+            sessions=len(sessions),
+            slots=slots,
+            waiting=waiting,
+            received_samples=meter.received_samples + sum(s.received_samples for s in sessions),
+            decoded_samples=meter.decoded_samples + sum(s.decoded_samples for s in sessions),
+            lost_samples=meter.lost_samples + sum(s.lost_samples for s in sessions),
+        )

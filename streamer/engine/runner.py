@@ -19,6 +19,7 @@ from streamer.core.chunker import Waveform, Window
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
+from streamer.core.speech import Detector
 from streamer.engine.device import choose_device, choose_dtype, choose_threads, is_out_of_memory
 from streamer.engine.vocabulary import labels_of
 
@@ -89,6 +90,7 @@ class ModelRunner:
             multiplies whole numbers on a CPU and keeps the rest as ``auto``.
         threads: of torch in this process, on a CPU; 0: those with which a step takes least time.
         search: how its frames are decoded; None: greedily.
+        detector: what tells its streams speech from other sound, for as many slots.
 
     Raises:
         ValueError: no such device, or a geometry that the model cannot have.
@@ -105,11 +107,12 @@ class ModelRunner:
         dtype: str = "auto",
         threads: int = 0,
         search: BeamSearch | None = None,
+        detector: Detector | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.slots = slots
-        self.search = search
+        self.search, self.detector = search, detector
         self.context = Context(0, context.chunk, context.right) if mode == "cache" else context
         self.grid = Grid(model.hop_samples, model.tail_samples)
         self.labels = labels_of(model.vocabulary, search)
@@ -238,6 +241,8 @@ class ModelRunner:
     def reset(self, slots: Sequence[int]) -> None:
         """Forget the streams in ``slots``."""
         self._state.reset(torch.tensor(slots, device=self.device))
+        if self.detector is not None:
+            self.detector.reset(slots)
 
 
 def _valid(window: Window) -> int:

@@ -7,7 +7,8 @@ device, the outside world.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import Protocol, Self
 
@@ -16,8 +17,11 @@ from streamer.core.decoder import Decoded
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event
+from streamer.core.keywords import Phrase
 from streamer.core.options import DecodingOptions
+from streamer.core.speech import Probabilities
 from streamer.core.stream import Stream
+from streamer.core.text_rules import TextRules
 from streamer.engine.errors import SessionError
 from streamer.engine.outbox import Outbox
 
@@ -29,6 +33,9 @@ class Host(Protocol):
 
     def ready(self, session: "Session", deadline: float) -> None:
         """The session has a window ready since `deadline` (loop time), and none in flight."""
+
+    def listens(self, session: "Session") -> None:
+        """A verdict on what the session has not heard yet may end its utterance."""
 
     def left(self, session: "Session") -> None:
         """The session is over; said once."""
@@ -99,18 +106,26 @@ class Session:
             self._stream.input_finished()
             self._announce()
 
-    def configure(self, endpoint: EndpointRules, options: DecodingOptions | None = None) -> int:
+    def configure(
+        self,
+        endpoint: EndpointRules,
+        options: DecodingOptions | None = None,
+        text: TextRules | None = None,
+        keywords: Sequence[Phrase] | None = None,
+    ) -> int:
         """Other settings from here on; returns the sample from which they hold.
 
         See `Stream.configure`.
         """
         self._check_input()
-        return self._stream.configure(endpoint, options)
+        return self._stream.configure(endpoint, options, text, keywords)
 
-    def check_configure(self) -> None:
+    def check_configure(
+        self, text: TextRules | None = None, keywords: Sequence[Phrase] | None = None
+    ) -> None:
         """Raise what `configure` would."""
         self._check_input()
-        self._stream.check_configure()
+        self._stream.check_configure(text, keywords)
 
     @property
     def options(self) -> DecodingOptions:
@@ -171,6 +186,20 @@ class Session:
         """Windows whose samples are all there, those in flight not counted."""
         return len(self._deadlines)
 
+    def take_unheard(self) -> Waveform | None:
+        """See `Stream.take_unheard`; None if the session is over."""
+        return None if self.is_over else self._stream.take_unheard()
+
+    def accept_verdict(self, verdict: Probabilities | Exception) -> None:
+        """What the detector says of samples taken, or why it says nothing."""
+        if self.is_over:
+            return
+        with self._by_itself():
+            if isinstance(verdict, Exception):
+                raise verdict
+            self._stream.accept_verdict(verdict)
+            self._announce()
+
     def take_windows(self, most: int) -> list[Window]:
         """The next window, and up to `most` in all behind each other, from now on in flight."""
         windows = self._stream.next_windows(most)
@@ -181,18 +210,19 @@ class Session:
     def accept(self, answers: Sequence[Frames | Decoded | Exception]) -> None:
         """The frames of the windows in flight, or what `decode` has made of them.
 
-        Raises the exception behind which there are none; what came before it is told first.
+        An exception behind which there are none ends the session; what came before is told first.
         """
-        try:
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-                if isinstance(answer, Frames):
-                    answer = self.decode(answer)
-                self._stream.accept_decoded(answer)
-        finally:
-            self._room.set()
-            self._announce()
+        with self._by_itself():
+            try:
+                for answer in answers:
+                    if isinstance(answer, Exception):
+                        raise answer
+                    if isinstance(answer, Frames):
+                        answer = self.decode(answer)
+                    self._stream.accept_decoded(answer)
+            finally:
+                self._room.set()
+                self._announce()
 
     def fail(self, error: SessionError) -> None:
         """End with `error` behind the events queued so far; no effect if the session is over."""
@@ -201,12 +231,16 @@ class Session:
                 outbox.fail(error)
             self._leave(error)
 
-    def break_down(self, cause: Exception) -> None:
-        """End because the recogniser failed on this session, which goes to the log."""
-        _log.error("a session failed in slot %d", self.slot, exc_info=cause)
-        error = SessionError("engine", "the recognizer failed on this session")
-        error.__cause__ = cause
-        self.fail(error)
+    @contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        """A fault of the recogniser on this session goes to the log and ends no other one."""
+        try:
+            yield
+        except Exception as cause:
+            _log.error("a session failed in slot %d", self.slot, exc_info=cause)
+            error = SessionError("engine", "the recognizer failed on this session")
+            error.__cause__ = cause
+            self.fail(error)
 
     def _check_input(self) -> None:
         if self._over is not None:
@@ -239,8 +273,12 @@ class Session:
         events = self._stream.take_events()
         if events:
             self._publish(events)
-        if self._deadlines and self._over is None and self._stream.is_ready():
+        if self._over is not None:
+            return
+        if self._deadlines and self._stream.is_ready():
             self._host.ready(self, self._deadlines[0])
+        elif self._stream.wants_verdict():
+            self._host.listens(self)
 
     def _publish(self, events: list[Event]) -> None:
         for outbox in self._outboxes:

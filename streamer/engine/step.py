@@ -5,19 +5,23 @@ know: sessions, tasks.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 
-from streamer.core.chunker import Window
+from streamer.core.chunker import Waveform, Window
 from streamer.core.decoder import Decoded
 from streamer.core.frames import Frames
 from streamer.core.recognizer import Model
+from streamer.core.speech import Detector, Probabilities
 
 Result: TypeAlias = Frames | Decoded | Exception
 """What became of a window: frames, perhaps decoded already, or why there are none."""
+
+Verdict: TypeAlias = Probabilities | Exception
+"""What a detector says of a stream, or why it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Outcome:
 
     results: list[list[Result]]
     most: float  # infinite unless memory was short
+    verdicts: list[Verdict] = field(default_factory=list)  # in the order of what was unheard
 
 
 def step(
@@ -37,14 +42,19 @@ def step(
     slots: Sequence[int],
     windows: Sequence[Sequence[Window]],
     decoders: Sequence[Callable[[Frames], Decoded]],
+    unheard: Mapping[int, Waveform] | None = None,
 ) -> Outcome:
     """One trip to the device thread: of the stream in slots[i] the windows[i], in order.
 
     Streams with as many windows go through the model together. The results are decoded if
-    `decoders` are given.
+    `decoders` are given. `unheard` is what the model's detector is to judge, by slot.
     """
     if resets:
         model.reset(resets)
+    verdicts: list[Verdict] = []
+    if unheard:
+        assert model.detector is not None, "nobody else asks for a verdict"
+        verdicts = _judged(model.detector, list(unheard), list(unheard.values()))
     results: list[list[Result]] = [[] for _ in slots]
     most = math.inf
     for count in sorted(set(map(len, windows))):
@@ -60,7 +70,19 @@ def step(
             [_decoded(decode, result) for result in each]
             for decode, each in zip(decoders, results, strict=True)
         ]
-    return Outcome(results, most)
+    return Outcome(results, most, verdicts)
+
+
+def _judged(detector: Detector, slots: Sequence[int], unheard: Sequence[Waveform]) -> list[Verdict]:
+    """Of each stream; if the detector raises, those on which it does are found by halving."""
+    try:
+        return list(detector.detect(slots, unheard))
+    except Exception as error:
+        if len(slots) == 1:
+            return [error]
+        half = len(slots) // 2
+        head = _judged(detector, slots[:half], unheard[:half])
+        return head + _judged(detector, slots[half:], unheard[half:])
 
 
 def _is_finite(results: Sequence[Result]) -> bool:

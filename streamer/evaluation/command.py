@@ -124,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     items = _expecting(_items(recordings, normalize), arguments, settings)
     acoustic = api.load_acoustic(settings.model)
     whole = api.build_runner(acoustic, asked[0][0].model)
+    api.check_endpoint(whole, settings.endpoint)
     about = _about(arguments, settings, whole, recordings, items)
     with _progress((1 + len(asked)) * sum(item.duration_s for item in items)) as progress:
         experiment = Experiment(items, normalize, settings.endpoint, arguments.batch, progress)

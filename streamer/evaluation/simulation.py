@@ -21,6 +21,7 @@ from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Final, Partial
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
+from streamer.core.speech import Detector
 from streamer.core.stream import Stream
 from streamer.evaluation.manifest import Recording
 
@@ -110,6 +111,14 @@ class _Live:
                 each.feed(packet)
         return not stream.is_done
 
+    def judge(self, detector: Detector | None, slot: int) -> None:
+        """Let a detector hear what the streams have for it, which is the same for all."""
+        unheard, *_ = [each.stream.take_unheard() for each in self.listeners]
+        if unheard is not None and detector is not None:
+            (verdict,) = detector.detect([slot], [unheard])
+            for each in self.listeners:
+                each.stream.accept_verdict(verdict)
+
     def next_window(self) -> Window:
         """The next one: decoding has no part in how a stream is cut."""
         window, *others = (each.stream.next_window() for each in self.listeners)
@@ -162,6 +171,8 @@ def simulate(
             progress(Grid.seconds(len(done.samples) - pause_samples(model, rules)))
             free.append(slot)
         if ready:
+            for slot in ready:
+                live[slot].judge(model.detector, slot)
             windows = [live[slot].next_window() for slot in ready]
             for slot, frames in zip(ready, model.run(ready, windows), strict=True):
                 live[slot].accept(frames)
@@ -171,8 +182,10 @@ def _begin(
     model: Model, rules: EndpointRules, index: int, recording: Recording, ways: Sequence[Way]
 ) -> _Live:
     def listener(way: Way) -> _Listener:
-        geometry = model.context, model.grid, way.labels
-        return _Listener(Stream(*geometry, rules, way.search, options=way.options(recording)))
+        geometry, options = (model.context, model.grid, way.labels), way.options(recording)
+        detector = model.detector
+        stream = Stream(*geometry, rules, way.search, options=options, detector=detector)
+        return _Listener(stream)
 
     silence = np.zeros(pause_samples(model, rules), np.float32)
     samples = np.concatenate([recording.samples(), silence])
@@ -221,6 +234,7 @@ def _steps(
         live = _begin(model, rules, index, recording, [way])
         while live.feed():
             began = time.perf_counter()
+            live.judge(model.detector, 0)
             (frames,) = model.run([0], [live.next_window()])
             live.accept(frames)
             yield time.perf_counter() - began

@@ -55,6 +55,7 @@ class EndpointPatch:
     silence_ms: int | None = None  # quiet silence that ends an utterance with words
     blank_ms: int | None = None  # any silence that does, however loud; at least silence_ms
     max_utterance_ms: int | None = None  # longest utterance
+    vad: bool | None = None  # a voice detector tells what quiet is
 
     def __post_init__(self) -> None:
         check_range("silence_idle_ms", self.silence_idle_ms, MIN_SILENCE_MS, MAX_SILENCE_MS)
@@ -128,8 +129,7 @@ class Start:
         expected = f"at most {MAX_ID_LENGTH} characters"
         check(len(self.model or "") <= MAX_ID_LENGTH, "model", expected, self.model)
         expected_words(self.hotwords)
-        count = len(self.keywords or ())
-        check(count <= MAX_KEYWORDS, "keywords", f"at most {MAX_KEYWORDS}", count)
+        _check_count(self.keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +175,12 @@ class Configure:
     hotwords: tuple[str | Hotword, ...] | None = None
     endpoint: EndpointPatch = EndpointPatch()
     decoding: DecodingPatch = DecodingPatch()
+    text: TextWishes = TextWishes()
+    keywords: tuple[KeywordWish, ...] | None = None
 
     def __post_init__(self) -> None:
         expected_words(self.hotwords or ())
+        _check_count(self.keywords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,11 @@ CLIENT = {
     "confirm": Confirm,
     "stop": Stop,
 }
+
+
+def _check_count(keywords: tuple[KeywordWish, ...] | None) -> None:
+    count = len(keywords or ())
+    check(count <= MAX_KEYWORDS, "keywords", f"at most {MAX_KEYWORDS}", count)
 
 
 def expected_words(given: Iterable[str | Hotword]) -> tuple[Hotword, ...]:

@@ -1,10 +1,12 @@
 """Endpoints false and missed, from the end of speech to its final, and from a flush to its final.
 
-    python -m tests.bench.endpoints
+    python -m tests.bench.endpoints                    # the rules side by side, then flushes
+    python -m tests.bench.endpoints --rules            # flushes alone
 
 Readers' clips (LibriSpeech and Kathleen of ../shared/data; without it sentences by espeak-ng) are
-strung together with pauses of 0.2 to 2 s, over digital silence, steady noise or a recorded one.
-Everything is drawn from one seed.
+strung together with pauses of 0.2 to 2 s, over digital silence, steady noise and recorded ones,
+which are unsteady: the same clips and pauses over each. Everything is drawn from one seed. What is
+quiet, energy says or the detector of voice activity (`vad`).
 
 What is true is said by the clips' own energy, in frames of 10 ms: speech is what is less than 30 dB
 below the clip's loud frames, at least 10 dB above its quiet ones and 3 dB above what noise is laid
@@ -22,6 +24,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +38,7 @@ from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event, Final, Flushed
 from streamer.core.recognizer import Model, Recognizer
+from streamer.core.speech import Detector, Probabilities
 from streamer.engine.session import Session
 from tests.bench.latency import RATES, SENTENCES, VOICES, Speaker
 
@@ -44,7 +48,7 @@ SEED = 20
 FRAME_SAMPLES = SAMPLE_RATE // 100
 PACKET_SAMPLES = SAMPLE_RATE // 50
 NOISE = Path("../shared/data/noise")
-NOISES = (("none", -99.0), ("steady", -65.0), ("steady", -55.0), ("recorded", -55.0))  # dBFS
+NOISES = (("none", -99.0), ("steady", -55.0), ("recorded", -55.0), ("recorded", -40.0))  # dBFS
 PAUSES_S = (0.2, 2.0)
 CLIPS_PER_RECORDING = 6
 PACED_SAMPLES = 2 * SAMPLE_RATE
@@ -94,11 +98,12 @@ def speech(samples: np.ndarray, noise_dbfs: float) -> np.ndarray:
 
 
 def recordings(rng: np.random.Generator, found: list[np.ndarray]) -> Iterator[Recording]:
-    """All clips once, in an order drawn, in recordings of a few."""
+    """All clips, in an order drawn, in recordings of a few, over each noise."""
     order = rng.permutation(len(found))
     for number, start in enumerate(range(0, len(order), CLIPS_PER_RECORDING)):
         chosen = [found[i] for i in order[start : start + CLIPS_PER_RECORDING]]
-        yield recording(rng, chosen, *NOISES[number % len(NOISES)])
+        for noise in NOISES:
+            yield recording(np.random.default_rng((SEED, number)), chosen, *noise)
 
 
 def recording(
@@ -121,7 +126,37 @@ def recording(
     is_quiet = ~np.concatenate(active)
     edges = np.flatnonzero(np.diff(is_quiet, prepend=False, append=False)).reshape(-1, 2)
     pauses = [(begin / 100, end / 100) for begin, end in edges]
-    return Recording(kind, samples.astype(np.float32), gaps, pauses)
+    name = kind if kind == "none" else f"{kind} {noise_dbfs:.0f}"
+    return Recording(name, samples.astype(np.float32), gaps, pauses)
+
+
+class RememberingDetector:
+    """A detector that has heard the whole recording beforehand, and says so piece by piece."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.frame_samples = detector.frame_samples
+        self.context_samples = detector.context_samples
+        self._detector = detector
+        self._said = np.zeros(0, np.float32)
+        self._at = 0
+
+    def hear(self, samples: np.ndarray) -> None:
+        """The recording from whose beginning on `detect` answers."""
+        self._detector.reset([0])
+        frames = len(samples) // self.frame_samples
+        before = np.zeros(self.context_samples, np.float32)
+        heard = np.concatenate([before, samples[: frames * self.frame_samples]])
+        (self._said,) = self._detector.detect([0], [heard])
+
+    def detect(self, slots: Sequence[int], samples: Sequence[np.ndarray]) -> list[Probabilities]:
+        """What it has said of these samples, which follow the last."""
+        begin = self._at
+        self._at += (len(samples[0]) - self.context_samples) // self.frame_samples
+        return [self._said[begin : self._at]]
+
+    def reset(self, slots: Sequence[int]) -> None:
+        """From the beginning again."""
+        self._at = 0
 
 
 class Remembering:
@@ -130,7 +165,8 @@ class Remembering:
     def __init__(self, model: Model) -> None:
         self.context, self.grid, self.labels = model.context, model.grid, model.labels
         self.slots, self.search = 1, model.search
-        self.reset = model.reset
+        assert model.detector is not None, "this needs silero-vad"
+        self.detector = RememberingDetector(model.detector)
         self.recording = 0  # the one that runs now
         self._model = model
         self._frames: dict[tuple[int, int], Frames] = {}
@@ -141,6 +177,11 @@ class Remembering:
         if key not in self._frames:
             (self._frames[key],) = self._model.run(slots, windows)
         return [self._frames[key]]
+
+    def reset(self, slots: Sequence[int]) -> None:
+        """Forget the stream."""
+        self._model.reset(slots)
+        self.detector.reset(slots)
 
 
 def endpoints(recognizer: Recognizer, samples: np.ndarray) -> list[float]:
@@ -183,13 +224,15 @@ class Tally:
                 self.delays += hits[:1]
 
 
-def tallies(model: Remembering, silence_s: float, spoken: list[Recording]) -> dict[str, Tally]:
+def tallies(model: Remembering, rules: EndpointRules, spoken: list[Recording]) -> dict[str, Tally]:
     """All recordings under one setting, by the noise that is laid over them."""
-    recognizer = Recognizer(model, EndpointRules(silence_s=silence_s))
+    recognizer, silence_s = Recognizer(model, rules), rules.silence_s
     late_s = model.context.latency_s(model.grid) + PACKET_SAMPLES / SAMPLE_RATE
     found: dict[str, Tally] = {}
     for number, each in enumerate(spoken):
         model.recording = number
+        if rules.vad:
+            model.detector.hear(each.samples)
         tally = found.setdefault(each.noise, Tally())
         tally.count(endpoints(recognizer, each.samples), each, silence_s, late_s)
     return found
@@ -228,23 +271,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-en")
     parser.add_argument("--silence-s", type=float, nargs="+", default=[EndpointRules().silence_s])
+    parser.add_argument("--rules", nargs="*", default=["energy", "vad"], choices=["energy", "vad"])
     parser.add_argument("--presets", nargs="+", default=["low", "default"])
     parser.add_argument("--flushes", type=int, default=40)
     arguments = parser.parse_args()
     found = clips()
-    spoken = list(recordings(np.random.default_rng(SEED), found))
-    print("preset    silence  noise     endpoints  false  pauses  missed   delay p50   p95  (ms)")
+    spoken = list(recordings(np.random.default_rng(SEED), found)) if arguments.rules else []
+    print(
+        "preset   rule    silence  noise          ends  false  pauses  missed  delay p50   p95 ms"
+    )
     for preset in arguments.presets:
         model = build_model(ModelConfig(name=arguments.model, preset=preset))
         flush_s = asyncio.run(flushes(model, found, arguments.flushes)) or [0.0]
         remembering = Remembering(model)
-        for silence_s in arguments.silence_s:
-            for kind, tally in tallies(remembering, silence_s, spoken).items():
+        for silence_s, rule in product(arguments.silence_s, arguments.rules):
+            rules = EndpointRules(silence_s=silence_s, vad=rule == "vad")
+            for kind, tally in tallies(remembering, rules, spoken).items():
                 delay = 1000 * np.percentile(tally.delays or [0.0], [50, 95])
                 print(
-                    f"{preset:10}{1000 * silence_s:5.0f}    {kind:10}"
-                    f"{tally.endpoints:9}{tally.false:7}{tally.pauses:8}{tally.missed:8}"
-                    f"{delay[0]:12.0f}{delay[1]:6.0f}"
+                    f"{preset:9}{rule:7}{1000 * silence_s:5.0f}    {kind:13}"
+                    f"{tally.endpoints:5}{tally.false:7}{tally.pauses:8}{tally.missed:8}"
+                    f"{delay[0]:11.0f}{delay[1]:6.0f}",
+                    flush=True,
                 )
         flush = 1000 * np.percentile(flush_s, [50, 95])
         print(f"{preset:10}{'flush to its answer':>45}{flush[0]:12.0f}{flush[1]:6.0f}", flush=True)

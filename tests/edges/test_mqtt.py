@@ -427,6 +427,7 @@ async def test_mistakes_of_a_source_are_answered(tmp_path: Path) -> None:
         await heard.client.publish("streamer/in/hall/control", b"\xff\xfe", qos=1)
         assert (await heard.until("streamer/out/hall/error"))["code"] == "bad_request"
         await packets(heard, "h&ll", speak("ignored"))
+        await control(heard, "hall", m.Start())
         await packets(heard, "hall", speak("first come"))
         await packets(heard, "attic", speak("first served"))
         error = await heard.until("streamer/out/attic/error")

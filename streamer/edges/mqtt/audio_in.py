@@ -7,9 +7,11 @@ events of any session, under `PREFIX/out/SOURCE/…`. Must not know: how it gets
 import asyncio
 import json
 import logging
+import math
 import re
 
 from streamer import messages
+from streamer.client_settings import ClientSettings
 from streamer.config import EndpointRules
 from streamer.edges.mqtt.broker import Broker
 from streamer.edges.mqtt.inlet import Inlet
@@ -28,7 +30,8 @@ class AudioIn:
 
     A source's first audio, or its `start`, opens a session; `stop`, or silence on the wire for
     `idle_timeout_s`, ends it. When the engine is full, the source is told, and not heard again
-    before the time the engine names.
+    before the time the engine names; after a `start` that cannot be, or what might have been one,
+    not before another `start` or `stop`: nobody is heard otherwise than asked for.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class AudioIn:
         elif kind == "control":
             self._control(source, payload)
         elif payload:
-            audio, inlet = self._opened(source, messages.AudioFormat()) or (None, None)
+            audio, inlet = self._opened(source, messages.Start()) or (None, None)
             if audio is not None and inlet is not None:
                 inlet.put_audio(audio, payload)
 
@@ -69,23 +72,41 @@ class AudioIn:
             message = messages.decode_client(payload.decode())
         except ValueError as error:  # MessageError is one
             self._complain(source, "bad_request", str(error))
+            if getattr(error, "fatal", True):
+                self._refuse(source)
             return
         match message:
-            case messages.Start(audio=audio) if audio.is_container:
-                self._complain(source, "unsupported", f"{audio.encoding} is not heard over MQTT")
-            case messages.Start(audio=audio) if audio.separate:
-                self._complain(source, "unsupported", "channels are not heard apart over MQTT")
-            case messages.Start(audio=audio, text=wishes):
-                self._stop(source)
-                self._opened(source, audio, wishes)
+            case messages.Start():
+                self._start(source, message)
             case messages.Flush(id=name):
                 _, inlet = self._inlets.get(source, (None, None))
                 if inlet is None or not inlet.put_flush(name):
                     self._complain(source, "bad_request", "there is no audio to flush")
             case messages.Stop():
                 self._stop(source)
+                self._refused_until.pop(source, None)
             case messages.Configure():
                 self._complain(source, "unsupported", "configure is not supported over MQTT")
+
+    def _start(self, source: str, start: messages.Start) -> None:
+        self._stop(source)
+        self._refused_until.pop(source, None)
+        if start.audio.is_container:
+            encoding = start.audio.encoding
+            self._complain(source, "unsupported", f"{encoding} is not heard over MQTT")
+        elif start.audio.separate:
+            self._complain(source, "unsupported", "channels are not heard apart over MQTT")
+        else:
+            self._opened(source, start)
+            return
+        self._refuse(source)
+
+    def _refuse(self, source: str, until: float = math.inf) -> None:
+        """Do not hear the source before that loop time."""
+        self._stop(source)
+        if len(self._refused_until) >= MAX_REFUSED:
+            self._refused_until.clear()
+        self._refused_until[source] = until
 
     def _stop(self, source: str) -> None:
         if source in self._inlets:
@@ -93,10 +114,7 @@ class AudioIn:
             inlet.close()
 
     def _opened(
-        self,
-        source: str,
-        audio: messages.AudioFormat,
-        wishes: messages.TextWishes = messages.TextWishes(),  # noqa: B008 (frozen)
+        self, source: str, start: messages.Start
     ) -> tuple[messages.AudioFormat, Inlet] | None:
         """The source's format and inlet, opened as asked if there are none; None if refused."""
         known = self._inlets.get(source)
@@ -105,18 +123,23 @@ class AudioIn:
         now = asyncio.get_running_loop().time()
         if self._refused_until.get(source, now) > now:
             return None
+        self._refused_until.pop(source, None)
+        settings = ClientSettings(self._engine, self._endpoint, start)
         try:
-            text = self._engine.text.wished(
-                wishes.written, wishes.mask_profanity, wishes.redact_numbers
+            session = self._engine.open_session(
+                settings.endpoint, name=source, text=settings.text, keywords=settings.keywords
             )
-            session = self._engine.open_session(self._endpoint, name=source, text=text)
         except CapacityError as full:
-            if len(self._refused_until) >= MAX_REFUSED:
-                self._refused_until.clear()
-            self._refused_until[source] = now + full.retry_after_s
+            self._refuse(source, now + full.retry_after_s)
             self._complain(source, "capacity", str(full))
             return None
-        opened = self._inlets[source] = (audio, Inlet())
+        except ValueError as error:
+            self._refuse(source)
+            self._complain(source, "bad_request", f"start: {error}")
+            return None
+        for sentence in settings.begin(session).refused:
+            self._complain(source, "unsupported", sentence)
+        opened = self._inlets[source] = (start.audio, Inlet())
         self._tasks.create_task(self._serve(source, session, opened[1]), name=f"mqtt in {source}")
         return opened
 

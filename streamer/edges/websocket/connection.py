@@ -7,6 +7,7 @@ handshakes, other connections, what outlives this one.
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 
 from websockets.asyncio.server import ServerConnection
@@ -139,9 +140,6 @@ class Connection:
         if resume is None:
             await self._peer.send(self._conversations.ready(conversation))
             await self._tell_refused(conversation.begin())
-            if conversation.start.text.written and not self._conversations.writes:
-                message = "written text needs a server with text2num, and was not made"
-                await self._complain("unsupported", message)
             return
         try:
             conversation.journal.rewind(resume.seq)
@@ -241,10 +239,9 @@ class Connection:
         else:
             await self._tell_refused(refused)
 
-    async def _tell_refused(self, names: list[str]) -> None:
-        if names:
-            message = f"{', '.join(names)}: ignored, the server runs without --lm or --beam"
-            await self._complain("unsupported", message)
+    async def _tell_refused(self, refused: Sequence[str]) -> None:
+        for sentence in refused:
+            await self._complain("unsupported", sentence)
 
     def _must_leave(self, conversation: Conversation) -> bool:
         now = asyncio.get_running_loop().time()

@@ -9,12 +9,11 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from typing import Protocol
 
 from streamer import messages
 from streamer.audio import AudioError, UnsupportedAudioError, bytes_per_sample
-from streamer.config import DecodingOptions, EndpointRules
+from streamer.client_settings import ClientSettings
 from streamer.container import ContainerDecoder
 from streamer.edges.websocket.gate import Client
 from streamer.edges.websocket.guard import Guard
@@ -50,7 +49,7 @@ class Conversation:
         client: Client,
         session: Channels,
         start: messages.Start,
-        endpoint: EndpointRules,
+        settings: ClientSettings,
         journal: Journal,
         window_s: float,
         max_speed: float = 0.0,
@@ -64,7 +63,7 @@ class Conversation:
         self.ended = asyncio.Event()
         self._speaking: set[int] = set()  # channels with an utterance in progress
         self._texts = [messages.GrowingText() for _ in session.sessions]
-        self._endpoint = endpoint  # in force, as the client has patched them
+        self._settings = settings
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
         if start.audio.is_container:
             self._decoder = ContainerDecoder(start.audio.encoding)
@@ -209,31 +208,18 @@ class Conversation:
         """Finalise what was taken so far."""
         await self.session.flush(name)
 
-    def begin(self) -> list[str]:
+    def begin(self) -> tuple[str, ...]:
         """What its start asks for holds from the first sample; gives what cannot be had here."""
-        options, refused = self._wanted(self.start)
-        self.session.configure(self._endpoint, options)
-        return refused
+        return self._settings.begin(self.session).refused
 
-    def configure(self, change: messages.Configure) -> list[str]:
+    def configure(self, change: messages.Configure) -> tuple[str, ...]:
         """Other settings from here on, and the journal says so; gives what cannot be had here.
 
-        Raises ValueError for more changes than a session takes ahead of its decoding.
+        Raises ValueError, and changes nothing, for what a session does not take.
         """
-        options, refused = self._wanted(change)
-        endpoint = patched(self._endpoint, change.endpoint)
-        self.journal.commit(messages.Configured(self.session.configure(endpoint, options)))
-        self._endpoint = endpoint
-        return refused
-
-    def _wanted(
-        self, asked: messages.Start | messages.Configure
-    ) -> tuple[DecodingOptions, list[str]]:
-        """The session's options with what the client wants different, and what of it is refused."""
-        options = asked.decoding.patched(self.session.options)
-        if asked.hotwords is not None:
-            options = replace(options, hotwords=messages.expected_words(asked.hotwords))
-        return options, self.session.unsupported(options)
+        applied = self._settings.configure(self.session, change)
+        self.journal.commit(messages.Configured(applied.sample))
+        return applied.refused
 
     async def stop(self) -> int:
         """No more audio will come; gives the number of bytes that were no whole sample.
@@ -274,14 +260,3 @@ def _faults_told() -> Iterator[None]:
         raise PeerError("unsupported_audio", str(error)) from error
     except AudioError as error:
         raise PeerError("bad_audio", str(error)) from error
-
-
-def patched(rules: EndpointRules, patch: messages.EndpointPatch) -> EndpointRules:
-    """The rules with what a client wants different, milliseconds to seconds."""
-    wanted_ms = {
-        "silence_idle_s": patch.silence_idle_ms,
-        "silence_s": patch.silence_ms,
-        "blank_s": patch.blank_ms,
-        "max_utterance_s": patch.max_utterance_ms,
-    }
-    return replace(rules, **{k: ms / 1000 for k, ms in wanted_ms.items() if ms is not None})

@@ -23,9 +23,10 @@ from typing import Self
 
 from streamer import messages
 from streamer.audio import SAMPLE_RATE, AudioError
-from streamer.config import EndpointRules, Phrase, ServerConfig
+from streamer.client_settings import ClientSettings
+from streamer.config import EndpointRules, ServerConfig
 from streamer.container import check_container
-from streamer.edges.websocket.conversation import Conversation, Holder, patched
+from streamer.edges.websocket.conversation import Conversation, Holder
 from streamer.edges.websocket.gate import Client, Gate, RefusalError
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import PeerError
@@ -82,11 +83,6 @@ class Conversations:
         everyone = self._all.values()
         return frozenset(i for each in everyone for i in _session_ids(each.id, each.start.audio))
 
-    @property
-    def writes(self) -> bool:
-        """Whether finals can have a written form."""
-        return self._engine.text.writer is not None
-
     async def open(self, start: messages.Start, client: Client) -> Conversation:
         """A new conversation of a client.
 
@@ -99,13 +95,15 @@ class Conversations:
         window_s = config.resume_window_s if start.resume else 0.0
         # A whole burst may be flushes, and each is answered by a final and its id.
         burst = 2 * config.max_messages_per_s
-        ids, rules = _session_ids(name, start.audio), patched(self._endpoint, start.endpoint)
+        ids, settings = _session_ids(name, start.audio), self._settings(start)
         await self._make_room(len(ids))
-        channels = Channels(self._opened(ids, start, rules, burst), separate=start.audio.separate)
+        channels = Channels(self._opened(ids, settings, burst), separate=start.audio.separate)
         events = len(ids) * max(config.max_unconfirmed_events, burst)
         journal = Journal(events, keeps=window_s > 0)
         speed = config.max_speed
-        conversation = Conversation(name, client, channels, start, rules, journal, window_s, speed)
+        conversation = Conversation(
+            name, client, channels, start, settings, journal, window_s, speed
+        )
         self._all[name] = conversation
         self._detached[conversation] = asyncio.get_running_loop().time()
         self._tasks.create_task(self._run(conversation), name=f"conversation {name}")
@@ -174,17 +172,18 @@ class Conversations:
             del self._all[conversation.id]
             self._detached.pop(conversation, None)
 
-    def _opened(
-        self, ids: Sequence[str], start: messages.Start, rules: EndpointRules, burst: int
-    ) -> list[Session]:
+    def _settings(self, start: messages.Start) -> ClientSettings:
+        return ClientSettings(self._engine, self._endpoint, start)
+
+    def _opened(self, ids: Sequence[str], settings: ClientSettings, burst: int) -> list[Session]:
         """A session for each id: all, or none and a PeerError."""
-        engine, wish = self._engine, start.text
+        engine = self._engine
         opened = partial(
             engine.open_session,
-            rules,
+            settings.endpoint,
             max_events=burst,
-            text=engine.text.wished(wish.written, wish.mask_profanity, wish.redact_numbers),
-            keywords=_phrases(start.keywords),
+            text=settings.text,
+            keywords=settings.keywords,
         )
         try:
             engine.check_room(len(ids))
@@ -226,11 +225,3 @@ def ready(session: str, config: ServerConfig, model: ServedModel) -> messages.Re
 def _session_ids(name: str, audio: messages.AudioFormat) -> list[str]:
     """The ids of a conversation's sessions: its own, or one for each separate channel."""
     return [f"{name}.{each}" for each in range(audio.channels)] if audio.separate else [name]
-
-
-def _phrases(wishes: Sequence[messages.KeywordWish] | None) -> tuple[Phrase, ...] | None:
-    if wishes is None:
-        return None
-    return tuple(
-        Phrase(w.phrase) if w.threshold is None else Phrase(w.phrase, w.threshold) for w in wishes
-    )
