@@ -7,7 +7,7 @@ BIN := .venv/bin
 # real browser shows the pages; on Ubuntu it is a snap, and CHROMIUM=/path names another. KenLM is
 # built from its source.
 TEST_PACKAGES := g++ cmake libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto \
-	chromium
+	chromium iproute2
 
 demo: .venv/.ready-demo
 	$(BIN)/python -m clients.demo
