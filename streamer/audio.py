@@ -113,7 +113,7 @@ class PcmDecoder:
         if not finite.all():
             self.replaced += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
-        return self._resampled(clipped(self._wanted(samples)))
+        return self._resampled(self._wanted(clipped(samples)))
 
     def finish(self) -> Samples:
         """Give what was held back, as `accept` does; nothing may be accepted afterwards."""
@@ -161,8 +161,9 @@ def _decoded(data: bytes, encoding: str) -> npt.NDArray[np.float32]:
     values: npt.NDArray[Any] = np.frombuffer(data, _DTYPES[encoding])
     if encoding in _G711:
         return np.take(_G711[encoding], values)
-    scale = 32768 if encoding == "pcm_s16le" else 1
-    return values.astype(np.float32) / np.float32(scale)
+    if encoding == FLOATS:
+        return values.astype(np.float32)
+    return values.astype(np.float32) / np.float32(32768)
 
 
 def _mulaw_table() -> Samples:

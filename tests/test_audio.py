@@ -123,6 +123,17 @@ def test_what_is_no_number_becomes_silence_and_the_rest_is_clipped() -> None:
     assert decoder.replaced == 2
 
 
+def test_any_bits_are_samples_without_a_word() -> None:
+    """Signalling NaNs and numbers whose sum is none: a warning would be an error here."""
+    audio = AudioFormat("pcm_f32le", channels=2)
+    huge = np.full(4, 3e38, "<f4").tobytes()
+    np.testing.assert_array_equal(PcmDecoder(audio).accept(huge), np.ones(2, np.float32))
+    decoder = PcmDecoder(audio)
+    signalling = bytes.fromhex("0100807f") * 2
+    np.testing.assert_array_equal(decoder.accept(signalling), np.zeros(1, np.float32))
+    assert decoder.replaced == 2
+
+
 def test_a_rate_must_be_positive() -> None:
     with pytest.raises(ValueError, match="got 0"):
         Resampler(0)

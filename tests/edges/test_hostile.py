@@ -15,7 +15,7 @@ from streamer.config import ServerConfig
 from streamer.edges.websocket import door, wire
 from tests.fakes import speak
 from tests.http import HANDSHAKE, ask, frame, get
-from tests.serving import Service, finals, in_loop, pcm, raw_connection, said_to, service
+from tests.serving import Service, errors, finals, in_loop, pcm, raw_connection, said_to, service
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
 LAMP = pcm(speak("turn on the lamp"))
@@ -177,6 +177,16 @@ async def test_the_kernel_notices_a_client_that_never_reads(
                 writer.write(frame(0x1, b'{"type":"sing"}') * 500)
                 await writer.drain()
         writer.transport.abort()
+
+
+@in_loop
+async def test_a_client_that_talks_on_hears_its_error_at_once() -> None:
+    """Its goodbye comes behind more than the server has room for."""
+    async with service(ServerConfig(port=0, send_timeout_s=3_600)) as running:
+        heard, code = await said_to(running.url, "no json", *[LAMP[:8_000]] * 200)
+        assert (errors(heard), code) == ([("bad_request", True)], 4400)
+        heard, code = await said_to(running.url, START, STOP, *[LAMP[:8_000]] * 200)
+        assert (errors(heard), code) == ([], 1000)
 
 
 # --- silence --------------------------------------------------------------------------------------

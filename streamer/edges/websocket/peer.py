@@ -3,11 +3,13 @@
 Must not know: what is said, or in which order. A peer that stalls is `wire`'s to notice.
 """
 
+import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConcurrencyError, ConnectionClosed
 
 from streamer import messages
 
@@ -99,9 +101,20 @@ class Peer:
             logger.info("%s left before its error", self._name)
 
     async def close(self, code: int) -> bool:
-        """Close politely; whether the peer has answered, and so has heard everything before."""
-        await self._connection.close(code)
+        """Close politely; whether the peer has answered, and so has heard everything before.
+
+        Its answer comes behind whatever it has sent, which nobody wants any more.
+        """
+        async with asyncio.TaskGroup() as both:
+            reading = both.create_task(self._discard(), name=f"discard {self._name}")
+            await self._connection.close(code)
+            reading.cancel()
         return self._connection.close_code != ABNORMAL
+
+    async def _discard(self) -> None:
+        with suppress(ConnectionClosed, ConcurrencyError):  # or another task reads, and throws away
+            while True:
+                await self._connection.recv()
 
     def cut(self) -> None:
         """End at once, with nothing said."""
