@@ -125,7 +125,7 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
             return inner
         if isinstance(inner, LanguageModel):
             inner = inner.expecting(word for each in options.hotwords for word in each.text.split())
-        return Hotwords(inner, options.hotwords, config.hotword_weight)
+        return Hotwords(inner, options.hotwords, config.hotword_letter_weight)
 
     takes_hotwords = find_spec("pyctcdecode") is not None
     has_lm = isinstance(scorer, LanguageModel)

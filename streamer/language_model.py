@@ -8,6 +8,7 @@ import copy
 import gzip
 import importlib
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -154,29 +155,32 @@ class LanguageModel:
 
 
 class Hotwords:
-    """Hotwords on top of another scorer: pyctcdecode's scores of both.
+    """Hotwords on top of another scorer.
+
+    Words that are begun score as pyctcdecode has it: as much of a weight as there is of the word.
 
     Args:
         scorer: what everything else is scored by.
         hotwords: each word of each of them scores its weight more; of several weights of one
             word the greatest counts.
-        weight: of those that name none, a natural logarithm; pyctcdecode's default is 10.
+        letter_weight: for each letter of those that name no weight, a natural logarithm. One weight
+            for all words, as pyctcdecode has it, finds short ones everywhere and long ones seldom.
 
     Raises:
         LanguageModelError: the extra is not installed.
     """
 
-    def __init__(self, scorer: Scorer, hotwords: Sequence[Hotword], weight: float) -> None:
+    def __init__(self, scorer: Scorer, hotwords: Sequence[Hotword], letter_weight: float) -> None:
         build = _imported("pyctcdecode.language_model").HotwordScorer.build_scorer
-        weights: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
         for each in hotwords:
-            own = weight if each.weight is None else each.weight
             for word in each.text.split():
-                weights[word] = max(own, weights.get(word, own))
-        self._hot = [
-            build([word for word in weights if weights[word] == level], weight=level)
-            for level in sorted(set(weights.values()), reverse=True)
-        ]
+                own = letter_weight * len(word) if each.weight is None else each.weight
+                self._weights[word] = max(own, self._weights.get(word, own))
+        words_by_weight: dict[float, list[str]] = defaultdict(list)
+        for word, weight in self._weights.items():
+            words_by_weight[weight].append(word)
+        self._hot = [build(words, weight=weight) for weight, words in words_by_weight.items()]
         self._scorer = scorer
         self.start, self.end = scorer.start, scorer.end
         self.part = lru_cache(KNOWN_PARTS)(self._part)
@@ -184,11 +188,9 @@ class Hotwords:
     def word(self, state: Any, word: str) -> tuple[float, Any]:
         """The other scorer's score, and its weight more for a hotword."""
         score, after = self._scorer.word(state, word)
-        return score + sum(float(hot.score(word)) for hot in self._hot), after
+        return score + self._weights.get(word, 0.0), after
 
     def _part(self, part: str) -> float:
-        """As the hotword of the greatest weight that begins so, or as the other scorer has it."""
-        for hot in self._hot:
-            if part in hot:
-                return float(hot.score_partial_token(part))
-        return self._scorer.part(part)
+        """As the hotword that begins so for which it scores most, or as the other scorer has it."""
+        scores = [float(hot.score_partial_token(part)) for hot in self._hot if part in hot]
+        return max(scores) if scores else self._scorer.part(part)

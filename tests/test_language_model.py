@@ -92,7 +92,7 @@ def test_the_n_best_are_those_of_pyctcdecode(ngrams, language_model, hotwords, s
         theirs = language_model(ngrams.model, ngrams.words, alpha=ALPHA, beta=BETA)
         scorer = LanguageModel(ngrams, alpha=ALPHA, beta=BETA)
     if hotwords:
-        scorer = Hotwords(scorer, [Hotword(each) for each in hotwords], WEIGHT)
+        scorer = Hotwords(scorer, [Hotword(each, WEIGHT) for each in hotwords], 1.0)
     decoder = pyctcdecode.BeamSearchDecoderCTC(pyctcdecode.Alphabet.build_alphabet(LABELS), theirs)
     first = start + 100 * [None, SoundEnd, pyctcdecode.LanguageModel].index(language_model)
     for seed in range(first + 1000 * len(hotwords), first + 1000 * len(hotwords) + 20):
@@ -119,6 +119,18 @@ def test_expected_words_are_no_worse_for_being_unknown(ngrams):
     weighed = expecting.weighed(2 * ALPHA, None).word(state, "zebra")[0]
     plain = scorer.weighed(2 * ALPHA, None).word(state, "zebra")[0]
     assert weighed == pytest.approx(plain - 2 * unknown)
+
+
+def test_a_hotword_without_a_weight_scores_by_its_letters():
+    told = [Hotword("the city"), Hotword("cinema", 9.0), Hotword("city", 2.0), Hotword("city", 1.0)]
+    scorer = Hotwords(NoScorer(), told, letter_weight=0.5)
+    for word, expected in (("the", 1.5), ("city", 2.0), ("cinema", 9.0), ("ci", 0), ("cities", 0)):
+        assert scorer.word(None, word) == (expected, None)
+    for part, expected in (("t", 0.5), ("cit", 1.5), ("ci", 3.0), ("cinem", 7.5), ("x", 0.0)):
+        assert scorer.part(part) == pytest.approx(expected), part
+    longer = Hotwords(NoScorer(), [Hotword("city"), Hotword("citadel")], letter_weight=0.5)
+    assert [longer.part("citadel"[:size]) for size in (1, 3, 5)] == [0.5, 1.5, 2.5]
+    assert longer.word(None, "citadel")[0] == 3.5
 
 
 def test_words_are_ranked_by_how_often_they_were_seen(ngrams):

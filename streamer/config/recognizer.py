@@ -33,7 +33,9 @@ class ModelConfig:
     lm_alpha: float = setting(0.5, "weight of the language model")
     lm_beta: float = setting(1.0, "what every word scores beside it")
     beam: int = setting(0, "beams of the search; 0: 25 with a language model, greedy without")
-    hotword_weight: float = setting(10.0, "what a word scores that a client expects, with beams")
+    hotword_letter_weight: float = setting(
+        1.0, "what each letter of a word scores that a client expects and gives no weight"
+    )
     n_best: int = setting(1, "hypotheses that a final tells, with beams")
     stability: Stability = setting("low", "low: partials show all; high: nothing that may change")
 
@@ -43,7 +45,7 @@ class ModelConfig:
         check_range("lm_alpha", self.lm_alpha, 0.0, 10.0)
         check_range("lm_beta", self.lm_beta, -10.0, 10.0)
         check_range("beam", self.beam, 0, 500)
-        check_range("hotword_weight", self.hotword_weight, 0.0, 100.0)
+        check_range("hotword_letter_weight", self.hotword_letter_weight, 0.0, 10.0)
         check_range("n_best", self.n_best, 1, MAX_N_BEST)
 
 

@@ -21,7 +21,8 @@ MAX_HOTWORD_WEIGHT = 100.0
 class Hotword:
     """A word or phrase to expect: each word of it scores `weight` more, a natural logarithm.
 
-    None is the recogniser's own weight. Raises ValueError for a text or weight out of range.
+    None: as much for each of its letters as the recogniser has it. Raises ValueError for a text or
+    weight out of range.
     """
 
     text: str

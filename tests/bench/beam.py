@@ -78,7 +78,7 @@ def speed(labels: Labels, ngrams: Ngrams, real: np.ndarray | None) -> None:
         "lm, hotwords": lambda: Hotwords(
             LanguageModel(ngrams, alpha=0.5, beta=1.5),
             HOTWORDS,
-            weight=10.0,
+            letter_weight=1.0,
         ),
     }
     print(f"{'frames/s':16} {'scorer':14}" + "".join(f"{f'beam {w}':>10}" for w in (8, 25, 100)))

@@ -63,7 +63,7 @@ def test_decodings_are_crossed_in_one_run_as_if_each_were_alone(
     pytest.importorskip("pyctcdecode")
     words = tmp_path / "words.txt"
     words.write_text("abc\nzz\n")
-    common = (manifest, *use(model), "--hotwords", str(words), "--hotword-weight", "30")
+    common = (manifest, *use(model), "--hotwords", str(words), "--hotword-letter-weight", "9")
     ways = ("greedy", "beam", "beam+hotwords")
     decodings = [part for way in ways for part in ("--decoding", way)]
     shown = ("--stability", "low", "--stability", "high")
