@@ -52,7 +52,7 @@ class Model(Protocol):
 
     @property
     def most_windows(self) -> int:
-        """How many windows of one stream a call of `run` may have, at least 1."""
+        """How many windows of one stream a call of `run` may have, and is better for; 1 or more."""
 
     def run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         """The frames of each window; windows[i] is the next one of the stream in slots[i].

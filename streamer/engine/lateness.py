@@ -16,11 +16,12 @@ def windows_each(
 ) -> list[int]:
     """For each session of a batch, of whose windows so many are `ready`: how many it may send.
 
-    One, or all late ones the same power of two, at most `most`, so that the step has no more than
-    `max_batch` windows. With other open `sessions` the step may be no longer than BUSY_SHARE
-    allows, and as long as the load is not known, each sends one.
+    One, or all late ones the same power of two: so many that the step has up to `most` windows, for
+    a batch that has as many already gains nothing, and no more than `max_batch`. With other open
+    `sessions` the step may be no longer than BUSY_SHARE allows, and as long as the load is not
+    known, each sends one.
     """
-    width = min(most, max(ready), max_batch // len(ready))
+    width = min(max(ready), min(most, max_batch) // len(ready))
     if width > 1 and sessions > 1:
         width = min(width, load.windows_within(BUSY_SHARE) // len(ready))
     if width <= 1:

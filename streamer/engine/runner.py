@@ -26,7 +26,7 @@ from streamer.engine.vocabulary import labels_of
 Mode = Literal["cache", "window"]
 TRIAL_WINDOWS = 4
 MOST_WINDOWS = 8
-"""Of one stream in a call: more of them gain little and take long."""
+"""Of one stream in a call: with more of them a window is hardly cheaper, and the call is long."""
 
 
 class Acoustic(Protocol):

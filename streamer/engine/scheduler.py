@@ -13,7 +13,7 @@ S = TypeVar("S", bound=Hashable)
 
 
 class Scheduler(Generic[S]):
-    """Oldest deadline first, at most one window in flight per stream, at most `max_batch` at once.
+    """Oldest deadline first, no stream in flight twice, at most `max_batch` of them at once.
 
     A deadline is the time at which the window became ready. A ready stream is therefore overtaken
     only by windows that were ready before its own, of which there is a bounded number: none

@@ -46,10 +46,11 @@ def known_load(fixed_s, each_s, chunk_s=1.0, max_batch=64):
         ([9], 1, 64, [8]),  # alone: as many as there may be
         ([7], 1, 64, [4]),
         ([9], 1, 3, [2]),
-        ([9, 1], 2, 64, [4, 1]),  # half a second is time for eight windows: four for each
+        ([9, 1], 2, 64, [4, 1]),  # up to eight windows in all
         ([9, 3, 4, 1], 9, 64, [2, 2, 2, 1]),
-        ([9] * 5, 5, 64, [1] * 5),
+        ([5, 5], 2, 64, [4, 4]),
         ([9, 9], 2, 2, [1, 1]),
+        ([9] * 5, 5, 64, [1] * 5),  # there is a batch without it
     ],
 )
 def test_late_sessions_send_several_windows_as_long_as_the_step_is_short(
@@ -57,6 +58,13 @@ def test_late_sessions_send_several_windows_as_long_as_the_step_is_short(
 ):
     load = known_load(fixed_s=0.1, each_s=0.049)
     assert windows_each(ready, sessions, 8, max_batch, load) == expected
+
+
+def test_a_step_that_others_would_wait_for_stays_short():
+    slow = known_load(fixed_s=0.1, each_s=0.09)  # four windows take half a second
+    assert windows_each([9, 1], 2, 8, 64, slow) == [2, 1]
+    assert windows_each([9], 2, 8, 64, slow) == [4]
+    assert windows_each([9], 1, 8, 64, slow) == [8]
 
 
 def test_while_the_load_is_not_known_only_who_is_alone_sends_several():
@@ -78,7 +86,7 @@ def test_sessions_late_at_random_equal_the_recognizer(sessions, monkeypatch):
         rng = random.Random(seed)
         context = Context(rng.choice([0, 5]), rng.randint(1, 9), 0)
         rules = EndpointRules(silence_s=0.6, max_utterance_s=3.0)
-        model = SlotModel(context, slots=sessions, most_windows=8)
+        model = SlotModel(context, slots=sessions, most_windows=8 * sessions)
         scripts = [random_script(rng) for _ in range(sessions)]
         async with (
             Engine(model, max_sessions=sessions, max_batch=rng.choice([3, 64])) as engine,
@@ -92,7 +100,7 @@ def test_sessions_late_at_random_equal_the_recognizer(sessions, monkeypatch):
             assert player.result() == reference(script, context, rules)
         return max(max(map(batch.count, batch)) for batch in model.batches)
 
-    assert max(run(main(seed)) for seed in range(8)) == 8
+    assert max(run(main(seed)) for seed in range(8)) >= 8
 
 
 def test_even_the_partials_are_those_of_one_window_after_the_other():
