@@ -4,28 +4,36 @@ Imports neither an edge nor any package beside torch, numpy and safetensors, so 
 be built where nothing else is installed. Must not know: where audio comes from, the command line.
 """
 
-from functools import lru_cache
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from models import checkpoint, voice_activity
 from models.acoustic import AcousticModel
-from streamer.config import DEFAULT_BEAM, MODEL_LM, NO_LM, ConfigError, EngineConfig, ModelConfig
+from streamer.config import (
+    AUTO_WORKERS,
+    DEFAULT_BEAM,
+    MODEL_LM,
+    NO_LM,
+    ConfigError,
+    EngineConfig,
+    ModelConfig,
+)
 from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch, supported
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
-from streamer.core.scoring import NoScorer, Scorer
 from streamer.engine.detector import SpeechDetector
 from streamer.engine.device import choose_device
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
-from streamer.language_model import Hotwords, LanguageModel, LanguageModelError, load_ngrams
+from streamer.language_model import LanguageModel, LanguageModelError, Scorers
 from streamer.wording import PLAIN, Wording
 
 CHUNK_S = {"low": 0.16, "default": 0.32, "accurate": 0.64}
 LOOKAHEAD_S = {"low": 0.0, "default": 0.0, "accurate": 0.32}
+SESSIONS_PER_WORKER = 256  # their beams take about a fifth of a processor
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
 
 
@@ -49,9 +57,17 @@ def build_engine(
             text=wording.text,
             keywords=wording.keywords,
             options=options,
+            decode_workers=decode_workers(config),
         )
     except ValueError as error:
         raise ConfigError(f"engine: {error}") from error
+
+
+def decode_workers(config: EngineConfig) -> int:
+    """The processes that `config` asks for; by itself it leaves one processor to the model."""
+    if config.decode_workers != AUTO_WORKERS:
+        return config.decode_workers
+    return min(config.max_sessions // SESSIONS_PER_WORKER, (os.cpu_count() or 1) - 1)
 
 
 def build_model(config: ModelConfig, slots: int = 1) -> ModelRunner:
@@ -115,29 +131,25 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
         return None
     if acoustic.vocabulary.delimiter is None:
         raise ConfigError(f"--lm and --beam: {config.name} has no delimiter between words")
-    scorer: Scorer = NoScorer() if config.lm == NO_LM else load_language_model(config)
-
-    def asked(options: DecodingOptions) -> Scorer:
-        inner = scorer
-        if isinstance(inner, LanguageModel):
-            inner = inner.weighed(options.lm_alpha, options.lm_beta)
-        if not options.hotwords:
-            return inner
-        if isinstance(inner, LanguageModel):
-            inner = inner.expecting(word for each in options.hotwords for word in each.text.split())
-        return Hotwords(inner, options.hotwords, config.hotword_letter_weight)
-
+    scorers = _scorers(config)
+    has_lm = scorers.language_model is not None
     takes_hotwords = find_spec("pyctcdecode") is not None
-    has_lm = isinstance(scorer, LanguageModel)
-    return BeamSearch(config.beam or DEFAULT_BEAM, asked, takes_hotwords, has_lm)
+    return BeamSearch(config.beam or DEFAULT_BEAM, scorers, takes_hotwords, has_lm)
 
 
 def load_language_model(config: ModelConfig) -> LanguageModel:
     """The one that `config` names; ConfigError where it cannot be had."""
+    found = _scorers(config).language_model
+    assert found is not None, config.lm
+    return found
+
+
+def _scorers(config: ModelConfig) -> Scorers:
     try:
-        own = config.lm == MODEL_LM
-        path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL if own else config.lm
-        return _language_model(Path(path), config.lm_alpha, config.lm_beta)
+        path = None if config.lm == NO_LM else Path(config.lm).absolute()
+        if config.lm == MODEL_LM:
+            path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL
+        return Scorers(path, config.lm_alpha, config.lm_beta, config.hotword_letter_weight)
     except (checkpoint.CheckpointError, LanguageModelError) as error:
         raise ConfigError(f"--lm {config.lm}: {error}") from error
 
@@ -160,12 +172,6 @@ def decoding_options(
     if supported(model.search, options)[1]:
         raise ConfigError("--n-best: greedy decoding has one hypothesis; add --lm or --beam")
     return options
-
-
-@lru_cache(1)
-def _language_model(path: Path, alpha: float, beta: float) -> LanguageModel:
-    """Loaded once for all runners of a command."""
-    return LanguageModel(load_ngrams(path), alpha=alpha, beta=beta)
 
 
 def geometry(config: ModelConfig, grid: Grid) -> Context:

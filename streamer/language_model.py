@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from streamer.core.options import Hotword
-from streamer.core.scoring import Scorer
+from streamer.core.options import DecodingOptions, Hotword
+from streamer.core.scoring import NoScorer, Scorer
 
 KNOWN_PARTS = 1 << 16  # words begun whose scores are remembered
 
@@ -194,3 +194,42 @@ class Hotwords:
         """As the hotword that begins so for which it scores most, or as the other scorer has it."""
         scores = [float(hot.score_partial_token(part)) for hot in self._hot if part in hot]
         return max(scores) if scores else self._scorer.part(part)
+
+
+class Scorers:
+    """Makes the scorers that streams ask for: a `BeamSearch`'s `scorer`.
+
+    Pickled it is the file's name and the weights: who unpickles it reads the language model anew.
+
+    Args:
+        path: of the language model; None: without one.
+        alpha, beta: as `LanguageModel` has them, where a stream asks for no others.
+        letter_weight: as `Hotwords` has it.
+
+    Raises:
+        LanguageModelError: as by `load_ngrams`.
+    """
+
+    def __init__(self, path: Path | None, alpha: float, beta: float, letter_weight: float) -> None:
+        self._settings = path, alpha, beta, letter_weight
+        self.language_model = None if path is None else _language_model(path, alpha, beta)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path | None, float, float, float]]:
+        return type(self), self._settings
+
+    def __call__(self, options: DecodingOptions) -> Scorer:
+        """A scorer by what `options` say; its states fit all others."""
+        scorer: Scorer = NoScorer()
+        if self.language_model is not None:
+            words = [word for each in options.hotwords for word in each.text.split()]
+            weighed = self.language_model.weighed(options.lm_alpha, options.lm_beta)
+            scorer = weighed.expecting(words) if words else weighed
+        if not options.hotwords:
+            return scorer
+        return Hotwords(scorer, options.hotwords, self._settings[3])
+
+
+@lru_cache(1)
+def _language_model(path: Path, alpha: float, beta: float) -> LanguageModel:
+    """Loaded once for all searches of a process."""
+    return LanguageModel(load_ngrams(path), alpha=alpha, beta=beta)

@@ -10,6 +10,7 @@ import soundfile
 import streamer
 from models import checkpoint
 from streamer import api
+from streamer.assembly import decode_workers
 from streamer.audio import Samples
 from streamer.config import Config, ConfigError, EngineConfig, ModelConfig
 from streamer.core.hypothesis import Closed, Event, Final
@@ -116,6 +117,24 @@ def test_beams_need_no_language_model() -> None:
     assert search is not None
     assert search.width == 7
     assert api.build_model(ModelConfig()).search is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "sessions", "processors", "found"),
+    [
+        (-1, 32, 8, 0),
+        (-1, 1000, 8, 3),
+        (-1, 1000, 2, 1),
+        (-1, 1000, 1, 0),
+        (0, 1000, 8, 0),
+        (5, 1, 1, 5),
+    ],
+)
+def test_processes_decode_where_there_are_many_sessions(
+    monkeypatch: pytest.MonkeyPatch, asked: int, sessions: int, processors: int, found: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert decode_workers(EngineConfig(max_sessions=sessions, decode_workers=asked)) == found
 
 
 def test_the_n_best_of_greedy_decoding_are_one_sentence() -> None:

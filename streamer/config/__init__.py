@@ -21,6 +21,7 @@ from streamer.config.edges import (
     WyomingConfig,
 )
 from streamer.config.recognizer import (
+    AUTO_WORKERS,
     DEFAULT_BEAM,
     MODEL_LM,
     NO_LM,
@@ -39,6 +40,7 @@ from streamer.core.options import DecodingOptions, Stability
 from streamer.schema import ConfigError, from_mapping
 
 __all__ = [
+    "AUTO_WORKERS",
     "DEFAULT_BEAM",
     "MODEL_LM",
     "NO_LM",

@@ -8,6 +8,7 @@ from streamer.core.options import MAX_N_BEST, Stability
 from streamer.schema import check_range, setting
 
 NO_LM, MODEL_LM = "none", "model"
+AUTO_WORKERS = -1
 DEFAULT_BEAM = 25  # beams of a search that is asked for without a number
 
 Mode = Literal["cache", "window"]
@@ -80,9 +81,13 @@ class EngineConfig:
     max_batch: int = setting(32, "windows of one batch")
     max_backlog_s: float = setting(10.0, "undecoded audio of one session; more makes it wait")
     max_load: float = setting(0.9, "share of the device's time that sessions may take; 0: any")
+    decode_workers: int = setting(
+        AUTO_WORKERS, "processes that search beams; 0: the model's thread; -1: by max_sessions"
+    )
 
     def __post_init__(self) -> None:
         check_range("max_sessions", self.max_sessions, 1, 100_000)
         check_range("max_batch", self.max_batch, 1, 4_096)
         check_range("max_load", self.max_load, 0.0, 1.0)
         check_range("max_backlog_s", self.max_backlog_s, 1.0, 600.0)
+        check_range("decode_workers", self.decode_workers, AUTO_WORKERS, 256)

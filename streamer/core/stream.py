@@ -182,17 +182,17 @@ class Stream:
         """Fold in the frames of the window in flight, the first one of several."""
         self.accept_decoded(self.decode(frames))
 
-    def decode(self, frames: Frames) -> Decoded:
+    def decode(self, frames: Frames, index: int = 0) -> Decoded:
         """The first half of `accept_frames`; another thread may call this, and `chunk`."""
         state = self._state
         if state.decoder is None:
             state.decoder = new_decoder(self._search, state.settings)
-        return state.decoder.decode(self.chunk(frames))
+        return state.decoder.decode(self.chunk(frames, index))
 
-    def chunk(self, frames: Frames) -> Chunk:
-        """The frames of the window in flight, the first one of several, as a decoder takes them."""
-        assert self._state.in_flight, "no window is in flight"
-        return self._state.in_flight[0].chunk(frames)
+    def chunk(self, frames: Frames, index: int = 0) -> Chunk:
+        """The frames of the window in flight, by the index of several, as a decoder takes them."""
+        assert index < len(self._state.in_flight), (index, "windows are in flight")
+        return self._state.in_flight[index].chunk(frames)
 
     @property
     def decoder_settings(self) -> DecoderSettings:

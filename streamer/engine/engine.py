@@ -18,6 +18,8 @@ from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.core.stream import Stream
 from streamer.core.text_rules import SPOKEN, TextRules
+from streamer.engine import limits
+from streamer.engine.decode_workers import DecodeWorkers
 from streamer.engine.errors import CapacityError, SessionError
 from streamer.engine.lateness import windows_each
 from streamer.engine.load import Load
@@ -26,7 +28,7 @@ from streamer.engine.outbox import MAX_EVENTS
 from streamer.engine.scheduler import Scheduler
 from streamer.engine.session import Session
 from streamer.engine.slots import Slots
-from streamer.engine.step import Outcome
+from streamer.engine.step import Outcome, Result
 from streamer.engine.trip import Trip
 from streamer.engine.watchers import Opened, Watchers
 
@@ -43,6 +45,7 @@ class Engine:
     `max_load` of the device's time by the steps measured (0: no such limit), more are refused with
     CapacityError; `max_batch` windows in a step, fewer once memory was short; `max_backlog_s`
     seconds of undecoded audio in a session, then its `send` waits.
+    Beams are searched by `decode_workers` processes (see there), or by the device thread if 0.
     """
 
     def __init__(
@@ -56,34 +59,27 @@ class Engine:
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
         options: DecodingOptions = DEFAULT_OPTIONS,
+        decode_workers: int = 0,
     ) -> None:
-        if not 1 <= max_sessions <= model.slots:
-            raise ValueError(
-                f"expected max_sessions from 1 to the model's {model.slots} slots, "
-                f"got {max_sessions}"
-            )
-        latency_s = model.context.latency_s(model.grid)
-        if max_backlog_s < latency_s:
-            raise ValueError(
-                f"expected max_backlog_s to hold a window ({latency_s} s), got {max_backlog_s}"
-            )
+        limits.check(model, max_sessions, max_backlog_s)
         self._model, self._options, self._keywords = model, options, keywords
         self.text = text  # of the sessions that wish nothing else
         check_keywords(keywords, model.labels, text)
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._meter = Meter()
-        chunk_s = Grid.seconds(model.grid.samples(model.context.chunk))
-        self._load = Load(chunk_s, max_batch, max_load)
+        self._load = Load(
+            Grid.seconds(model.grid.samples(model.context.chunk)), max_batch, max_load
+        )
         self._sessions: set[Session] = set()
-        self._slots = Slots(max_sessions, self._load)
-        self._watchers = Watchers()
+        self._slots, self._watchers = Slots(max_sessions, self._load), Watchers()
         self._listening: dict[Session, None] = {}  # between two windows, in order
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()  # no sessions
+        self._work, self._idle = asyncio.Event(), asyncio.Event()  # idle: no sessions
         self._idle.set()
         self._tasks = asyncio.TaskGroup()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
+        self._searches = model.search is not None and not decode_workers
+        self._workers = DecodeWorkers(decode_workers, model.search, self)
 
     # --- sessions ---------------------------------------------------------------------------------
 
@@ -128,10 +124,9 @@ class Engine:
         """
         self.check_room()
         model, text = self._model, self.text if text is None else text
+        geometry = model.context, model.grid, model.labels
         stream = Stream(
-            model.context,
-            model.grid,
-            model.labels,
+            *geometry,
             endpoint or DEFAULT_RULES,
             model.search,
             text,
@@ -193,6 +188,7 @@ class Engine:
 
     def _give_back(self, session: Session) -> None:
         self._sessions.remove(session)
+        self._workers.forget(session)
         self._meter.heard(session.received_samples, session.decoded_samples, session.lost_samples)
         self._slots.give_back(session.slot)
         if not self._sessions:
@@ -201,7 +197,9 @@ class Engine:
     # --- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        await self._workers.start()
         await self._tasks.__aenter__()
+        self._workers.serve(self._tasks)
         self._server = self._tasks.create_task(self._serve(), name="engine")
         self._slots.open()
         return self
@@ -213,6 +211,7 @@ class Engine:
         finally:
             self._server.cancel()
             try:
+                await self._workers.stop()
                 await self._tasks.__aexit__(None, None, None)
             finally:
                 self._stop()  # a loop that was cancelled before its first step has not
@@ -269,28 +268,29 @@ class Engine:
         if not batch and not listening:
             return None
         ready = [each.ready_windows for each in batch]
-        limits = len(self._sessions), self._model.most_windows, self._scheduler.max_batch
-        counts = windows_each(ready, *limits, self._load) if batch else []
-        resets, searched = self._slots.take_resets(), self._model.search is not None
-        return Trip(resets, batch, counts, listening, searched=searched)
+        bounds = len(self._sessions), self._model.most_windows, self._scheduler.max_batch
+        counts = windows_each(ready, *bounds, self._load) if batch else []
+        return Trip(self._slots.take_resets(), batch, counts, listening, searched=self._searches)
 
     def _hand_back(self, trip: Trip, outcome: Outcome) -> None:
         trip.hand_verdicts(outcome)
-        self._scheduler.done(trip.batch)
         if outcome.most < trip.windows:
             _log.warning("memory was short: batches are of %d windows from now", outcome.most)
             self._scheduler.limit(int(outcome.most))
         for session, results in zip(trip.batch, outcome.results, strict=True):
-            if session.is_over:  # left while the step ran
-                self._give_back(session)
-            else:
-                session.accept(results)
+            if not self._workers.take(session, results):
+                self.decoded(session, results)
+
+    def decoded(self, session: Session, results: Sequence[Result]) -> None:
+        """What became of a session's windows in flight; the workers call it too."""
+        self._scheduler.done([session])
+        if session.is_over:  # left meanwhile
+            self._give_back(session)
+        else:
+            session.accept(results)
 
     def _stop(self) -> None:
-        """The loop has ended, whatever the reason: nobody may wait for it any longer.
-
-        Again: no effect.
-        """
+        """The loop has ended: nobody may wait for it any longer. Again: no effect."""
         self._slots.close("the engine has stopped")
         self._scheduler.done(self._sessions)
         for session in tuple(self._sessions):

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.decoder import Decoded
+from streamer.core.decoding import DecoderSettings
 from streamer.core.endpoint import EndpointRules
 from streamer.core.frames import Frames
 from streamer.core.hypothesis import Event
@@ -64,7 +65,8 @@ class Session:
         max_events: int,
     ) -> None:
         self.slot, self._host, self._stream = slot, host, stream
-        self.decode = stream.decode  # of the window in flight; another thread may call it
+        # Of the window in flight, either may be called; the first by another thread too.
+        self.decode, self.chunk = stream.decode, stream.chunk
         self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
@@ -135,6 +137,11 @@ class Session:
     def unsupported(self, options: DecodingOptions) -> list[str]:
         """The names of the options that would be ignored."""
         return self._stream.unsupported(options)
+
+    @property
+    def decoder_settings(self) -> DecoderSettings:
+        """Of the decoder at the beginning."""
+        return self._stream.decoder_settings
 
     def report_gap(self, duration: int) -> None:
         """`duration` samples were lost between what was sent and what will be."""

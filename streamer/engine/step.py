@@ -41,7 +41,7 @@ def step(
     resets: Sequence[int],
     slots: Sequence[int],
     windows: Sequence[Sequence[Window]],
-    decoders: Sequence[Callable[[Frames], Decoded]],
+    decoders: Sequence[Callable[[Frames, int], Decoded]],
     unheard: Mapping[int, Waveform] | None = None,
 ) -> Outcome:
     """One trip to the device thread: of the stream in slots[i] the windows[i], in order.
@@ -67,7 +67,7 @@ def step(
         results = [_cut_at_nan(each) for each in results]
     if decoders:
         results = [
-            [_decoded(decode, result) for result in each]
+            [_decoded(decode, result, index) for index, result in enumerate(each)]
             for decode, each in zip(decoders, results, strict=True)
         ]
     return Outcome(results, most, verdicts)
@@ -99,9 +99,9 @@ def _cut_at_nan(results: list[Result]) -> list[Result]:
     return results
 
 
-def _decoded(decode: Callable[[Frames], Decoded], result: Result) -> Result:
+def _decoded(decode: Callable[[Frames, int], Decoded], result: Result, index: int) -> Result:
     try:
-        return decode(result) if isinstance(result, Frames) else result
+        return decode(result, index) if isinstance(result, Frames) else result
     except Exception as error:  # a fault of one session must not stop the others
         return error
 
