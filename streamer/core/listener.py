@@ -78,6 +78,9 @@ class SpottingDecoder:
         if chunk.begins:
             self._frames = 0
             self._begin()
+        if not (self._phrases or chunk.changes):
+            self._frames += len(chunk.frames.token_ids)
+            return decoded
         spotted, begin = list[tuple[Phrase, Spotted]](), 0
         for change in chunk.changes:
             if change.keywords != self._phrases:
@@ -108,8 +111,6 @@ def heard_keywords(spotted: Sequence[tuple[Phrase, Spotted]], timeline: Timeline
     """What was spotted, on the stream's clock."""
     found = []
     for phrase, each in spotted:
-        start, end = timeline.span(each.start_frame, each.end_frame)
-        start_s = Grid.seconds(timeline.sound_start(start))
-        end_s = Grid.seconds(timeline.sound_end(end))
-        found.append(Keyword(phrase.text, start_s, end_s, each.score))
+        *_, start, end = timeline.placed(each.start_frame, each.end_frame)
+        found.append(Keyword(phrase.text, Grid.seconds(start), Grid.seconds(end), each.score))
     return found

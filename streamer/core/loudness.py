@@ -53,19 +53,20 @@ class LoudnessMeter:
         if not frames.size:
             return self._measured
         samples, loud, end = frames.shape[1], self._loud, self._measured
+        audible, floor_db = self._frames, self._flat_floor_db
         energies: list[float] = np.einsum("ts,ts->t", frames, frames).tolist()
         for energy in energies:  # they are few: faster than array by array
             start, end = end, end + samples
             power = energy / samples
             if power <= _INAUDIBLE_POWER:
                 continue
-            self._frames += 1
-            flat_level_db = 10 * log10(power) - self._risen_db * self._frames
-            if flat_level_db < self._flat_floor_db:
-                self._flat_floor_db = flat_level_db
-            elif flat_level_db > self._flat_floor_db + MARGIN_DB:
+            audible += 1
+            level_db = 10 * log10(power) - self._risen_db * audible
+            if level_db < floor_db:
+                floor_db = level_db
+            elif level_db > floor_db + MARGIN_DB:
                 loud.add(start, end)
-        self._measured = end
+        self._measured, self._frames, self._flat_floor_db = end, audible, floor_db
         return end
 
     def skip(self, lost_samples: int) -> None:

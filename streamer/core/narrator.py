@@ -57,13 +57,14 @@ class Narrator:
         """The utterance in progress at `now`; a partial if its text is not what was shown last."""
         committed, tail = self._wordings.partial(committed, tail)
         committed_text = self._committed
-        if len(committed) != self._committed_words:
-            committed_text = _text(committed)
+        if len(committed) > self._committed_words:  # those that stand already never change
+            added = _text(committed[self._committed_words :])
+            committed_text = f"{committed_text} {added}".lstrip()
+            self._committed_words = len(committed)
         tail_text = _text(tail)
         if committed_text == self._committed and tail_text == self._tail:
             return
         self._committed, self._tail = committed_text, tail_text
-        self._committed_words = len(committed)
         self._revision += 1
         words = (*committed, *tail)
         start = end = now

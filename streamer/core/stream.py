@@ -168,9 +168,10 @@ class Stream:
 
     def wants_verdict(self) -> bool:
         """Whether a verdict on what is unheard may end the utterance before a window is ready."""
-        state, ahead = self._state, self._state.timeline.ahead
-        hears = state.speech and state.speech.is_on
-        return bool(hears and state.transcript.wants_verdict(ahead(self._chunk_samples)))
+        state = self._state
+        if state.speech is None or not state.speech.is_on:
+            return False
+        return state.transcript.wants_verdict(state.timeline.ahead(self._chunk_samples))
 
     def accept_verdict(self, probabilities: Probabilities) -> None:
         """The detector's answer to the oldest samples taken."""
@@ -242,8 +243,9 @@ class Stream:
         return window.start_sample + self._grid.samples(window.chunk)  # behind its chunk
 
     def _settle(self, decoded: Decoded) -> None:
-        transcript, timeline = self._state.transcript, self._state.timeline
-        transcript.say(*heard_keywords(decoded.spotted, timeline))
+        transcript = self._state.transcript
+        if decoded.spotted:
+            transcript.say(*heard_keywords(decoded.spotted, self._state.timeline))
         transcript.settle(decoded)
 
     def _mark(self, mark: Mark) -> None:

@@ -5,7 +5,7 @@ are written (a `Writer` does), events.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from streamer.core.hypothesis import Word
@@ -32,16 +32,13 @@ class TextRules:
     redact_numbers: bool = False
     writer: Writer | None = None
     profanity: frozenset[str] = frozenset()
+    masks: Masks = field(init=False, repr=False)  # in all text
 
     def __post_init__(self) -> None:
         if self.written and self.writer is None:
             raise ValueError("expected a writer for written text, got none")
-
-    @property
-    def masks(self) -> Masks:
-        """What is masked in all text."""
         words = self.profanity if self.mask_profanity else frozenset()
-        return Masks(self.redact_numbers, words)
+        object.__setattr__(self, "masks", Masks(self.redact_numbers, words))
 
     def wished(
         self, written: bool | None, mask_profanity: bool | None, redact_numbers: bool | None

@@ -60,20 +60,22 @@ class Timeline:
 
     def span(self, start_frame: int, end_frame: int) -> tuple[int, int]:
         """Frames of the decoder on the stream's clock; the last one may be padded beyond a mark."""
-        start = self.origin + self.grid.samples(start_frame)
-        end = self.origin + self.grid.samples(end_frame)
+        samples, origin = self.grid.samples, self.origin
+        start, end = origin + samples(start_frame), origin + samples(end_frame)
         if self.marks:
             end = min(end, self.marks[0].at + self.lost)
         return start, end
 
-    def sound_start(self, at: int) -> int:
-        """Where on the clock the sound begins that frames from `at` on tell of.
+    def placed(self, start_frame: int, end_frame: int) -> tuple[int, int, int, int]:
+        """`span`, and behind it where the sound begins and ends that these frames tell of.
 
         Never before the segment, and later sound is always later: near the segment's beginning
-        it is half way to `at`.
+        it is half way to the frames.
         """
-        return at - min(self.start_delay, (at - self.origin) // 2)
+        start, end = self.span(start_frame, end_frame)
+        sound_start = start - min(self.start_delay, (start - self.origin) // 2)
+        return start, end, sound_start, self.sound_end(end)
 
     def sound_end(self, at: int) -> int:
-        """Where the sound ends that frames up to `at` tell of; otherwise as `sound_start`."""
+        """Where the sound ends that frames up to `at` tell of; see `placed`."""
         return at - min(self.end_delay, (at - self.origin) // 2)

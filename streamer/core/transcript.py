@@ -158,10 +158,10 @@ class Transcript:
 
     def _letter(self, token: Token) -> Letter:
         """A token on the stream's clock."""
-        start, end = self._timeline.span(token.start_frame, token.end_frame)
-        text = None if token.id == self._labels.delimiter else self._labels.tokens[token.id]
-        log_prob = token.log_prob * self._labels.confidence_exponent
-        sound_start, sound_end = self._timeline.sound_start(start), self._timeline.sound_end(end)
+        labels, (id_, start_frame, end_frame, log_prob) = self._labels, token
+        text = None if id_ == labels.delimiter else labels.tokens[id_]
+        start, end, sound_start, sound_end = self._timeline.placed(start_frame, end_frame)
+        log_prob *= labels.confidence_exponent
         return Letter(text, start, end, log_prob, sound_start, sound_end)
 
     def _add(self, letter: Letter) -> None:

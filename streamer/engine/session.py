@@ -7,8 +7,7 @@ device, the outside world.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from itertools import repeat
 from typing import Protocol, Self
 
@@ -115,10 +114,7 @@ class Session:
         text: TextRules | None = None,
         keywords: Sequence[Phrase] | None = None,
     ) -> int:
-        """Other settings from here on; returns the sample from which they hold.
-
-        See `Stream.configure`.
-        """
+        """Other settings from here on; returns that sample. See `Stream.configure`."""
         self._check_input()
         return self._stream.configure(endpoint, options, text, keywords)
 
@@ -201,11 +197,13 @@ class Session:
         """What the detector says of samples taken, or why it says nothing."""
         if self.is_over:
             return
-        with self._by_itself():
+        try:
             if isinstance(verdict, Exception):
                 raise verdict
             self._stream.accept_verdict(verdict)
             self._announce()
+        except Exception as cause:
+            self._break_down(cause)
 
     def take_windows(self, most: int) -> list[Window]:
         """The next window, and up to `most` in all behind each other, from now on in flight."""
@@ -219,17 +217,22 @@ class Session:
 
         An exception behind which there are none ends the session; what came before is told first.
         """
-        with self._by_itself():
-            try:
-                for answer in answers:
-                    if isinstance(answer, Exception):
-                        raise answer
-                    if isinstance(answer, Frames):
-                        answer = self.decode(answer)
-                    self._stream.accept_decoded(answer)
-            finally:
-                self._room.set()
-                self._announce()
+        try:
+            self._take(answers)
+        except Exception as cause:
+            self._break_down(cause)
+
+    def _take(self, answers: Sequence[Frames | Decoded | Exception]) -> None:
+        try:
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+                if isinstance(answer, Frames):
+                    answer = self.decode(answer)
+                self._stream.accept_decoded(answer)
+        finally:
+            self._room.set()
+            self._announce()
 
     def fail(self, error: SessionError) -> None:
         """End with `error` behind the events queued so far; no effect if the session is over."""
@@ -238,16 +241,12 @@ class Session:
                 outbox.fail(error)
             self._leave(error)
 
-    @contextmanager
-    def _by_itself(self) -> Iterator[None]:
+    def _break_down(self, cause: Exception) -> None:
         """A fault of the recogniser on this session goes to the log and ends no other one."""
-        try:
-            yield
-        except Exception as cause:
-            _log.error("a session failed in slot %d", self.slot, exc_info=cause)
-            error = SessionError("engine", "the recognizer failed on this session")
-            error.__cause__ = cause
-            self.fail(error)
+        _log.error("a session failed in slot %d", self.slot, exc_info=cause)
+        error = SessionError("engine", "the recognizer failed on this session")
+        error.__cause__ = cause
+        self.fail(error)
 
     def _check_input(self) -> None:
         if self._over is not None:
