@@ -74,7 +74,7 @@ def test_memory_is_what_is_not_settled(doubt):
     for _ in range(6):
         recognizer.stream.accept_waveform(np.concatenate([speak("ab cd ef gh " * 8), silence(3.0)]))
         recognizer.decode()
-        most = max(most, recognizer.stream._state.decoder._realigner._kept.nbytes)
+        most = max(most, recognizer.stream._state.decoder._decoder._realigner._kept.nbytes)
     assert most <= 200 * len(LABELS.tokens) * 2
 
 
