@@ -1,12 +1,13 @@
 // The page at /captions: one session's captions, to read along or as an overlay.
 
 import { Socket } from "./access.js";
-import { keepingEnd, lineItem, showLive } from "./display.js";
+import { addLines, keepingEnd, showLive } from "./display.js";
 import { Retry } from "./retry.js";
 import { offerThemes } from "./theme.js";
-import { Transcript } from "./transcript.js";
+import { Transcript, joined } from "./transcript.js";
 
-const OVERLAY_CHARACTERS = 600; // of past text: more than any overlay shows
+const OVERLAY_CHARACTERS = 600; // of a paragraph: more than any overlay shows
+const OVERLAY_PARAGRAPHS = 20;
 const CONNECT_TIMEOUT_MS = 5000;
 
 const query = new URLSearchParams(location.search);
@@ -19,9 +20,9 @@ const element = (id) => document.getElementById(id);
 const live = element("live");
 const transcript = new Transcript();
 const retry = new Retry(connect);
-let past = ""; // the end of what was said, for the overlay
+let past = []; // the end of what was said, in paragraphs, for the overlay
 let following = ""; // the session that is shown
-let nextUtterance = 0; // finals before it are shown already
+const nextUtterance = new Map(); // by channel; finals before it are shown already
 let fading = null; // timer
 let connecting = null; // timer
 
@@ -78,8 +79,7 @@ function take(message) {
       show(transcript.cut());
       break;
     case "final":
-      if (message.utterance < nextUtterance) return; // of a snapshot after a lost connection
-      nextUtterance = message.utterance + 1;
+      if (isShown(message)) return; // of a snapshot after a lost connection
       show(transcript.accept(message, 0));
       break;
     default:
@@ -91,39 +91,50 @@ function begin(name) {
   say("live", "Live");
   if (name === following) return;
   following = name;
-  nextUtterance = 0;
+  nextUtterance.clear();
+}
+
+function isShown({ utterance, channel }) {
+  if (utterance < (nextUtterance.get(channel) ?? 0)) return true;
+  nextUtterance.set(channel, utterance + 1);
+  return false;
 }
 
 // --- what is shown -------------------------------------------------------------------------------
 
-function show(line) {
+function show(lines) {
   if (isOverlay) {
-    showOverlay(line);
+    showOverlay(lines);
     return;
   }
   showLive(live, transcript.live);
-  if (line === null) return;
-  keepingEnd(element("transcript"), () => {
-    element("lines").append(lineItem(line));
-    while (element("lines").children.length > transcript.lines.length) {
-      element("lines").firstChild.remove();
-    }
-  });
+  const list = element("lines");
+  keepingEnd(element("transcript"), () => addLines(list, lines, transcript.lines.length));
 }
 
 /** The past flows into the present, and all of it fades when nothing new is said. */
-function showOverlay(line) {
-  if (line?.kind === "speech") past = `${past} ${line.text}`.slice(-OVERLAY_CHARACTERS).trimStart();
-  const { committed, tail } = transcript.live;
-  showLive(live, { committed: [past, committed].filter(Boolean).join(" "), tail });
+function showOverlay(lines) {
+  for (const { kind, channel, text } of lines) {
+    if (kind === "speech") past = appended(past, { channel, committed: text, tail: "" });
+  }
+  showLive(live, transcript.live.reduce(appended, past));
   live.classList.remove("faded");
   clearTimeout(fading);
   if (fade_s > 0) fading = setTimeout(fadeOut, fade_s * 1000);
 }
 
+/** A paragraph goes on for as long as one channel speaks; of the oldest text nothing is seen. */
+function appended(paragraphs, said) {
+  const last = paragraphs.at(-1);
+  const goesOn = last !== undefined && last.channel === said.channel;
+  const committed = joined(goesOn && last.committed, said.committed).slice(-OVERLAY_CHARACTERS);
+  const kept = goesOn ? paragraphs.slice(0, -1) : paragraphs.slice(-OVERLAY_PARAGRAPHS);
+  return [...kept, { ...said, committed: committed.trimStart() }];
+}
+
 function fadeOut() {
   live.classList.add("faded");
-  past = ""; // what is said next begins on an empty line
+  past = []; // what is said next begins on an empty line
 }
 
 function say(state, text) {

@@ -1,9 +1,15 @@
 // Transcript lines and live text in the page. What was said is always text, never markup.
 
+import { speaker } from "./cues.js";
 import { clock, lineText } from "./formats.js";
 
-/** A list item for a line, with its time. */
-export function lineItem(line) {
+/** Adds list items for lines, each with its time; of more than `total` the oldest go. */
+export function addLines(list, lines, total) {
+  list.append(...lines.map(lineItem));
+  while (list.children.length > total) list.firstElementChild.remove();
+}
+
+function lineItem(line) {
   const item = document.createElement("li");
   item.className = line.kind;
   const time = document.createElement("time");
@@ -14,11 +20,18 @@ export function lineItem(line) {
   return item;
 }
 
-/** Shows `committed` and `tail` in an element's two spans. */
-export function showLive(element, { committed, tail }) {
-  const [standing, open] = element.querySelectorAll("span");
-  standing.textContent = committed;
-  open.textContent = committed && tail ? ` ${tail}` : tail;
+/** Shows `{channel, committed, tail}` of each channel, in a paragraph for each or an empty one. */
+export function showLive(element, live) {
+  const said = live.length > 0 ? live : [{ committed: "", tail: "" }];
+  const paragraphs = element.children; // grows and shrinks with them
+  while (paragraphs.length < said.length) element.append(paragraphs[0].cloneNode(true));
+  while (paragraphs.length > said.length) paragraphs[0].remove();
+  said.forEach(({ channel, committed, tail }, i) => {
+    const [name, standing, open] = paragraphs[i].children;
+    name.textContent = speaker(channel);
+    standing.textContent = committed;
+    open.textContent = committed && tail ? ` ${tail}` : tail;
+  });
 }
 
 /** Runs `change`; who was reading at the end of `element` stays there, who was above is left. */

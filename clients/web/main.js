@@ -1,6 +1,6 @@
 // The page at /: the microphone, what it hears, and the transcript.
 
-import { keepingEnd, lineItem, showLive } from "./display.js";
+import { addLines, keepingEnd, showLive } from "./display.js";
 import { FORMATS, toText } from "./formats.js";
 import { DURING_TAB, keep, recall } from "./kept.js";
 import { Microphone, devices } from "./microphone.js";
@@ -129,28 +129,22 @@ function showSession({ session, model, latency_ms }) {
 
 function take(message, offset_s) {
   if (message.type === "error") return trouble(message.message);
-  const line = transcript.accept(message, offset_s);
+  const lines = transcript.accept(message, offset_s);
   if (message.type === "partial" || message.type === "final") measure(message, offset_s);
-  return show(line);
+  return show(lines);
 }
 
 /** What is on display will be heard again, or its audio is lost. */
 function restart(lost) {
-  if (lost === null) {
-    transcript.takeBack();
-    return show(null);
-  }
-  return transcript.lose(lost).forEach(show);
+  if (lost !== null) return show(transcript.lose(lost));
+  transcript.takeBack();
+  return show([]);
 }
 
-/** Shows what is on display now, and a line that came to stand. */
-function show(line) {
+/** Shows what is on display now, and lines that came to stand. */
+function show(lines) {
   showLive(page.live, transcript.live);
-  if (line === null) return;
-  keepingEnd(page.transcript, () => {
-    page.lines.append(lineItem(line));
-    while (page.lines.children.length > transcript.lines.length) page.lines.firstChild.remove();
-  });
+  keepingEnd(page.transcript, () => addLines(page.lines, lines, transcript.lines.length));
 }
 
 /** How long after its end in the audio the last piece of text is here; only partials are fresh. */
@@ -210,6 +204,6 @@ addEventListener("pagehide", () => {
   keep(DURING_TAB, KEY, { lines: transcript.lines, position_s: microphone.position_s });
 });
 offerThemes(element("theme"));
-page.lines.append(...transcript.lines.map(lineItem));
+addLines(page.lines, transcript.lines, transcript.lines.length);
 page.transcript.scrollTop = page.transcript.scrollHeight;
 listDevices();

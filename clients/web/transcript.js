@@ -1,57 +1,63 @@
-// What was said: lines that stand, and the utterance in progress. Knows no page and no socket.
+// What was said: lines that stand, and the utterances in progress. Knows no page and no socket.
 
 const MAX_LINES = 20000; // a day of talk; then the oldest line is forgotten, also in downloads
 
 /**
- * A line is `{kind: "speech", start, end, text, confidence, words, reason, channel}` or, where audio
- * was lost, `{kind: "gap", start, end, channel}`; times are seconds on one clock. `channel` is there
- * where channels are heard apart, `reason` in what a final has said.
+ * A line is `{kind: "speech", start, end, text, confidence, words, reason, channel}` or, where
+ * audio was lost, `{kind: "gap", start, end, channel}`; times are seconds on one clock. `channel`
+ * is there where channels are heard apart, `reason` in what a final has said.
  */
 export class Transcript {
+  #live = new Map(); // what is on display, by channel
+
   constructor(lines = []) {
     this.lines = lines;
-    this.live = { committed: "", tail: "", start: 0, end: 0, words: [] };
   }
 
-  /** Takes an event of the server; gives the line it completes, if it does. */
+  /** What is on display: `{channel, committed, tail, …}` of each channel in its order. */
+  get live() {
+    return [...this.#live.values()].sort((one, other) => one.channel - other.channel);
+  }
+
+  /** Takes an event of the server; gives the lines that it completes. */
   accept(message, offset_s) {
-    switch (message.type) {
+    const { type, channel } = message;
+    switch (type) {
       case "partial":
-        this.live = moved(message, offset_s);
-        return null;
+        this.#live.set(channel, moved(message, offset_s));
+        return [];
       case "final":
-        this.#clearLive();
-        return this.#add(speech(moved(message, offset_s)));
+        this.#live.delete(channel);
+        return [this.#add(speech(moved(message, offset_s)))];
       case "gap":
-        return this.#gap(message.start + offset_s, message.duration, message.channel);
+        return [this.#gap(message.start + offset_s, message.duration, channel)];
       default:
-        return null;
+        return [];
     }
   }
 
-  /** No final will come for what is on display: it becomes a line as it is. */
+  /** No final will come for what is on display: it becomes lines as it is. */
   cut() {
-    const { committed, tail, ...rest } = this.live;
-    const text = [committed, tail].filter(Boolean).join(" ");
-    this.#clearLive();
-    return text ? this.#add(speech({ ...rest, text })) : null;
+    const said = this.live.map((each) => ({ ...each, text: joined(each.committed, each.tail) }));
+    this.#live.clear();
+    return said.filter(({ text }) => text).map((each) => this.#add(speech(each)));
   }
 
   /** What is on display will be said again. */
   takeBack() {
-    this.#clearLive();
+    this.#live.clear();
   }
 
-  /** The same, and audio is lost, but for what is on display, which was heard; gives the lines. */
+  /** As `cut`, and audio is lost, but for what is on display, which was heard. */
   lose({ start, end }) {
-    const line = this.cut();
-    const from = Math.max(start, line?.end ?? 0);
-    return [line, this.#gap(from, Math.max(0, end - from))].filter(Boolean);
+    const lines = this.cut();
+    const from = Math.max(start, ...lines.map((line) => line.end));
+    return [...lines, this.#gap(from, Math.max(0, end - from))];
   }
 
   clear() {
     this.lines = [];
-    this.#clearLive();
+    this.#live.clear();
   }
 
   #gap(start, duration, channel) {
@@ -63,10 +69,11 @@ export class Transcript {
     if (this.lines.length > MAX_LINES) this.lines.shift();
     return line;
   }
+}
 
-  #clearLive() {
-    this.live = { committed: "", tail: "", start: 0, end: 0, words: [] };
-  }
+/** The texts that are not empty, with a space between them. */
+export function joined(...texts) {
+  return texts.filter(Boolean).join(" ");
 }
 
 /** A line of a final or of what was on display: in written form where the server gives one. */

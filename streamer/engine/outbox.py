@@ -16,15 +16,15 @@ MAX_EVENTS = 512  # that wait in an outbox
 class Outbox:
     """Events on their way to one sink, in order. `put` never waits; one task reads by iterating.
 
-    At its limits: a newer partial replaces one that is still here; everything else queues, up to
-    `max_events`, and one event more fails the outbox: what it holds is dropped, and its reader
-    gets SessionError("too_slow").
+    At its limits: a newer partial replaces one of its channel that is still here; everything else
+    queues, up to `max_events`, and one event more fails the outbox: what it holds is dropped, and
+    its reader gets SessionError("too_slow").
     """
 
     def __init__(self, max_events: int = MAX_EVENTS) -> None:
         self._max_events = max_events
         self._events: deque[Event] = deque()
-        self._partial: Partial | None = None  # the one in `_events`
+        self._partials: dict[int | None, Partial] = {}  # those in `_events`, by channel
         self._end: SessionError | Literal["closed"] | None = None
         self._changed = asyncio.Event()
 
@@ -33,12 +33,12 @@ class Outbox:
         if self._end is not None:
             return
         if isinstance(event, Partial):
-            if self._partial is not None:
-                self._events.remove(self._partial)
-            self._partial = event
+            if event.channel in self._partials:
+                self._events.remove(self._partials[event.channel])
+            self._partials[event.channel] = event
         if len(self._events) >= self._max_events:
             self._events.clear()
-            self._partial = None
+            self._partials.clear()
             self.fail(SessionError("too_slow", f"{self._max_events} events were not taken"))
             return
         self._events.append(event)
@@ -74,6 +74,6 @@ class Outbox:
             self._changed.clear()
             await self._changed.wait()
         event = self._events.popleft()
-        if event is self._partial:
-            self._partial = None
+        if isinstance(event, Partial):
+            del self._partials[event.channel]
         return event

@@ -79,9 +79,10 @@ class Conversations:
 
     @property
     def ids(self) -> frozenset[str]:
-        """Of the sessions that are not over."""
+        """Of the sessions that are not over, and of those of their channels."""
         everyone = self._all.values()
-        return frozenset(i for each in everyone for i in _session_ids(each.id, each.start.audio))
+        channels = (i for each in everyone for i in _session_ids(each.id, each.start.audio))
+        return frozenset(self._all).union(channels)
 
     async def open(self, start: messages.Start, client: Client) -> Conversation:
         """A new conversation of a client.
