@@ -21,6 +21,7 @@ from streamer.core.frames import Frames
 from streamer.edges.websocket import conversations, guard
 from streamer.edges.websocket.journal import Journal
 from streamer.edges.websocket.peer import ENDINGS
+from tests.clock import Clock, in_clock
 from tests.fakes import FakeModel, speak
 from tests.serving import errors, finals, in_loop, pcm, said, said_to, service
 
@@ -131,11 +132,13 @@ async def test_no_room() -> None:
 
 
 @pytest.mark.parametrize("is_kept", [False, True])
-@in_loop
-async def test_silence(is_kept: bool) -> None:
-    async with service(ServerConfig(port=0, idle_timeout_s=0.05)) as running:
-        told = ended(*await said_to(running.url, wanting(resume=is_kept)))
-        assert told == ("timeout", 4408, True, is_kept)
+@in_clock
+async def test_silence(clock: Clock, is_kept: bool) -> None:
+    async with service() as running, connect(running.url) as socket:
+        await socket.send(wanting(resume=is_kept))
+        await socket.recv()
+        await clock.wait(ServerConfig().idle_timeout_s)
+        assert ended(*await said(socket)) == ("timeout", 4408, True, is_kept)
 
 
 class Unread(Journal):
@@ -171,8 +174,10 @@ async def test_a_session_that_another_connection_has() -> None:
 # --- pace -----------------------------------------------------------------------------------------
 
 
-@in_loop
-async def test_audio_that_comes_too_fast_may_go_on_later(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_clock
+async def test_audio_that_comes_too_fast_may_go_on_later(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guard, "MAX_AHEAD_S", len(LAMP) / 32_000 / 2)
     async with service(ServerConfig(port=0, max_speed=1.0)) as running:
         heard, code = await said_to(running.url, KEPT, LAMP, LAMP)
@@ -184,9 +189,8 @@ async def test_audio_that_comes_too_fast_may_go_on_later(monkeypatch: pytest.Mon
             answer = m.decode_server(await socket.recv(decode=True))
             assert isinstance(answer, m.Resumed)
             assert len(LAMP) / 2 < answer.audio_bytes < 2 * len(LAMP)
-            await asyncio.sleep(error.retry_after_s)
-            # The rest is less than what may come at once.
-            await socket.send((LAMP + LAMP)[answer.audio_bytes : 2 * len(LAMP)][:8_000])
+            await clock.wait(error.retry_after_s)
+            await socket.send((LAMP + LAMP)[answer.audio_bytes :][: len(LAMP) // 4])
             await socket.send(STOP)
             heard, code = await said(socket)
         assert (errors(heard), code) == ([], 1000)
@@ -202,14 +206,26 @@ async def test_without_a_limit_a_file_is_heard_as_fast_as_it_comes() -> None:
 # --- goaway ---------------------------------------------------------------------------------------
 
 
-@in_loop
-async def test_a_session_does_not_last_for_ever() -> None:
+@in_clock
+async def test_a_session_does_not_last_for_ever(clock: Clock) -> None:
     """It is told, may finish what it says, has every final, and then the close code says why."""
-    async with service(ServerConfig(port=0, max_session_s=0.2)) as running:
-        heard, code = await said_to(running.url, KEPT, LAMP)
-    (goaway,) = [each for each in heard if isinstance(each, m.GoAway)]
-    assert (goaway.code, goaway.retryable, goaway.resume) == ("too_long", True, False)
-    assert 0 <= goaway.time_left_s <= 0.1
+    config = ServerConfig(port=0, max_session_s=3_600, idle_timeout_s=3_600)
+    async with service(config) as running, connect(running.url) as socket:
+        for each in (KEPT, LAMP[:8_000]):
+            await socket.send(each)
+        heard = [m.decode_server(await socket.recv(decode=True))]
+        await clock.wait(3_540)
+        while not isinstance(heard[-1], m.GoAway):
+            heard.append(m.decode_server(await socket.recv(decode=True)))
+        goaway = heard[-1]
+        assert (goaway.code, goaway.retryable, goaway.resume) == ("too_long", True, False)
+        assert goaway.time_left_s == 60
+        await socket.send(LAMP[8_000:])
+        while not isinstance(heard[-1], m.Ack) or heard[-1].received < len(LAMP) // 2 - 4_000:
+            heard.append(m.decode_server(await socket.recv(decode=True)))
+        await clock.wait(1)  # it says no more
+        rest, code = await said(socket)
+    heard += rest
     assert (finals(heard), code) == (["turn on the lamp"], 4413)
     assert isinstance(heard[-1], m.Closed)
 

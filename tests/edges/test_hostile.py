@@ -9,13 +9,25 @@ from pathlib import Path
 
 import pytest
 import trustme
+from websockets.asyncio.client import connect
 
 from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.edges.websocket import door, wire
+from tests.clock import Clock, in_clock
 from tests.fakes import speak
 from tests.http import HANDSHAKE, ask, frame, get
-from tests.serving import Service, errors, finals, in_loop, pcm, raw_connection, said_to, service
+from tests.serving import (
+    Service,
+    errors,
+    finals,
+    in_loop,
+    pcm,
+    raw_connection,
+    said,
+    said_to,
+    service,
+)
 
 START, STOP = m.encode(m.Start()), m.encode(m.Stop())
 LAMP = pcm(speak("turn on the lamp"))
@@ -85,10 +97,13 @@ async def test_half_handshakes_of_tls_keep_nobody_out(tmp_path: Path) -> None:
             writer.transport.abort()
 
 
-@in_loop
-async def test_a_socket_that_asks_nothing_is_closed_in_time() -> None:
-    async with service(ServerConfig(port=0, start_timeout_s=0.05)) as running:
+@in_clock
+async def test_a_socket_that_asks_nothing_is_closed_in_time(clock: Clock) -> None:
+    async with service() as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
+        while not running.server.sockets_waiting:
+            await clock.wait(0)
+        await clock.wait(ServerConfig().start_timeout_s)
         assert await reader.read() == b""
         writer.close()
 
@@ -122,7 +137,9 @@ async def test_sockets_that_have_closed_are_forgotten() -> None:
 )
 @in_loop
 async def test_heads_that_are_none(head: bytes, status: bytes) -> None:
-    async with service(ServerConfig(port=0, start_timeout_s=0.5)) as running:
+    # Some are half requests only: they end by time.
+    config = ServerConfig(port=0, start_timeout_s=3_600 if status else 0.5)
+    async with service(config) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.server.port)
         writer.write(head)
         try:
@@ -192,44 +209,61 @@ async def test_a_client_that_talks_on_hears_its_error_at_once() -> None:
 # --- silence --------------------------------------------------------------------------------------
 
 
-@in_loop
-async def test_a_peer_that_answers_no_ping_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wire.GONE_AFTER_S <= 10
-    monkeypatch.setattr(wire, "PING_AFTER_S", 0.1)
-    monkeypatch.setattr(wire, "GONE_AFTER_S", 0.3)
-    config = ServerConfig(port=0, start_timeout_s=3_600, idle_timeout_s=3_600)
+@in_clock
+async def test_a_peer_that_answers_no_ping_is_noticed(clock: Clock) -> None:
+    config = ServerConfig(port=0, start_timeout_s=3_600)
     async with service(config) as running:
         reader, writer = await raw_connection(running.server.port)
-        assert (await reader.readexactly(2))[0] == 0x89  # a ping
+        await clock.wait(wire.PING_AFTER_S)
+        assert await reader.readexactly(2) == b"\x89\x00"  # a ping
+        assert running.server.sockets_inside == 1
+        await clock.wait(wire.GONE_AFTER_S - wire.PING_AFTER_S)
         assert await ended(reader)
         await emptied(running)
         writer.close()
 
 
-@in_loop
-async def test_a_peer_that_answers_pings_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "PING_AFTER_S", 0.02)
-    monkeypatch.setattr(wire, "GONE_AFTER_S", 3.0)
+@in_clock
+async def test_a_peer_that_answers_pings_may_be_silent(clock: Clock) -> None:
     config = ServerConfig(port=0, start_timeout_s=3_600)
     async with service(config) as running:
         reader, writer = await raw_connection(running.server.port)
-        for _ in range(3):
+        for _ in range(5):
+            await clock.wait(wire.GONE_AFTER_S - wire.PING_AFTER_S)
             assert await reader.readexactly(2) == b"\x89\x00"
             writer.write(frame(0xA, b""))
+            await clock.wait(0)  # until it is taken
         assert running.server.sockets_inside == 1
         writer.close()
 
 
-@in_loop
-async def test_a_client_that_waits_for_us_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+@in_clock
+async def test_a_server_that_was_away_gives_nobody_up(clock: Clock) -> None:
+    """Its machine was asleep, or its loop stood still: first it asks."""
+    config = ServerConfig(port=0, idle_timeout_s=3_600)
+    async with service(config) as running, connect(running.url) as socket:
+        await socket.send(START)
+        await socket.recv()
+        await clock.wait(1_800)
+        assert running.server.sockets_inside == 1
+        for each in (LAMP, STOP):
+            await socket.send(each)
+        assert (finals((await said(socket))[0]), socket.close_code) == (["turn on the lamp"], 1000)
+
+
+@in_clock
+async def test_a_client_that_waits_for_us_is_not_silent(clock: Clock) -> None:
     """Its pongs queue behind audio that we do not read for longer than a peer may be silent."""
-    monkeypatch.setattr(wire, "PING_AFTER_S", 0.5)
-    monkeypatch.setattr(wire, "GONE_AFTER_S", 1.5)
-    async with service(ServerConfig(port=0, max_messages_per_s=2)) as running:
-        size = len(LAMP) // 28 * 2
+    async with service(ServerConfig(port=0, max_messages_per_s=1)) as running:
+        size = len(LAMP) // 40 * 2
         parts = [LAMP[at : at + size] for at in range(0, len(LAMP), size)]
-        heard, code = await said_to(running.url, START, *parts, STOP)
+        begun_at = clock.now
+        saying = asyncio.create_task(said_to(running.url, START, *parts, STOP))
+        while not saying.done():
+            await clock.wait(0.1)
+        heard, code = await saying
     assert (finals(heard), code) == (["turn on the lamp"], 1000)
+    assert clock.now - begun_at > 2 * wire.GONE_AFTER_S
 
 
 # --- websockets that are none ---------------------------------------------------------------------

@@ -9,6 +9,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from streamer import messages as m
 from streamer.config import ServerConfig
 from streamer.edges.websocket import conversations
+from tests.clock import Clock, in_clock
 from tests.fakes import speak
 from tests.serving import Service, errors, finals, in_loop, pcm, said, said_to, service
 
@@ -241,10 +242,11 @@ async def test_events_that_were_confirmed_or_never_were_cannot_be_had_again() ->
         assert (errors(heard), code) == ([("bad_request", True)], 4400)
 
 
-@in_loop
-async def test_a_silent_client_may_come_back() -> None:
-    async with service(ServerConfig(port=0, idle_timeout_s=0.2)) as running:
+@in_clock
+async def test_a_silent_client_may_come_back(clock: Clock) -> None:
+    async with service() as running:
         socket, ready = await begun(running)
+        await clock.wait(ServerConfig().idle_timeout_s)
         heard, code = await said(socket)
         assert (errors(heard), code) == ([("timeout", True)], 4408)
         socket, _ = await resumed(running, ready)

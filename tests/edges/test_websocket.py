@@ -20,6 +20,7 @@ from streamer.core.frames import Frames
 from streamer.core.options import DecodingOptions
 from streamer.core.scoring import NoScorer
 from streamer.edges.websocket import ListenError
+from tests.clock import Clock, in_clock
 from tests.fakes import BLANK, LABELS, FakeModel, SearchedModel, audio, silence, speak
 from tests.http import frame
 from tests.serving import errors, finals, in_loop, pcm, raw_connection, said, said_to, service
@@ -161,10 +162,11 @@ async def test_a_bad_beginning_gets_an_error_and_a_close_code(first: str) -> Non
         assert running.engine.open_sessions == 0
 
 
-@in_loop
-async def test_no_beginning_is_timed_out() -> None:
-    async with service(ServerConfig(port=0, start_timeout_s=0.05)) as running:
-        heard, code = await said_to(running.url)
+@in_clock
+async def test_no_beginning_is_timed_out(clock: Clock) -> None:
+    async with service() as running, connect(running.url) as socket:
+        await clock.wait(ServerConfig().start_timeout_s)
+        heard, code = await said(socket)
     assert (errors(heard), code) == ([("timeout", True)], 4408)
 
 

@@ -192,6 +192,11 @@ class WebSocketServer:
         """Sockets of websockets, the ones that are being closed among them."""
         return self._door.inside
 
+    @property
+    def sockets_waiting(self) -> int:
+        """Sockets that have not said yet what they want, or get an answer over HTTP."""
+        return self._door.waiting
+
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         """An answer over HTTP, or None to go on with the handshake."""
         assert isinstance(connection, Wire), connection

@@ -34,7 +34,7 @@ class Wire(ServerConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_bytes = 0
-        self._heard_at = self.loop.time()
+        self._heard_at, self._pinged_at = self.loop.time(), 0.0
         self._silence: asyncio.TimerHandle | None = None  # set while the conversation lasts
         self._stall: asyncio.TimerHandle | None = None  # set while the peer leaves things unread
 
@@ -91,19 +91,22 @@ class Wire(ServerConnection):
         self._silence = self.loop.call_later(PING_AFTER_S, self._check_silence)
 
     def _check_silence(self) -> None:
-        """Ping a silent peer, then give it up; a peer that we do not read from is not silent."""
+        """Ping a silent peer, then give it up; a peer that we do not read from is not silent.
+
+        One that was not pinged is never given up: it may be us who were away.
+        """
         now = self.loop.time()
         if not self.transport.is_reading():
             self._heard_at = now
-        silent_s = now - self._heard_at
-        if silent_s >= GONE_AFTER_S:
+        if self._heard_at < self._pinged_at:
             self._give_up("answers no ping")
             return
-        is_due = silent_s >= PING_AFTER_S
-        if is_due and self.protocol.state is State.OPEN:
-            self.protocol.send_ping(b"")
-            self.send_data()
-        next_s = (GONE_AFTER_S if is_due else PING_AFTER_S) - silent_s
+        next_s = PING_AFTER_S - (now - self._heard_at)
+        if next_s <= 0:
+            next_s, self._pinged_at = GONE_AFTER_S - PING_AFTER_S, now
+            if self.protocol.state is State.OPEN:
+                self.protocol.send_ping(b"")
+                self.send_data()
         self._silence = self.loop.call_later(next_s, self._check_silence)
 
     def _give_up(self, why: str) -> None:
