@@ -1,5 +1,6 @@
 """The library around the fake model: sources that end, and sources that fail."""
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import pytest
 import soundfile
 
 import streamer
-from models import checkpoint
-from streamer import api
+from clients.demo import CLIP
+from models import checkpoint, voice_activity
+from streamer import api, cli
 from streamer.assembly import decode_workers
 from streamer.audio import Samples
-from streamer.config import Config, ConfigError, EngineConfig, ModelConfig
+from streamer.config import Config, ConfigError, EndpointRules, EngineConfig, ModelConfig
 from streamer.core.hypothesis import Closed, Event, Final
 from tests.fakes import FakeModel, SearchedModel, silence, speak
 from tests.serving import in_loop
@@ -143,3 +145,17 @@ def test_the_n_best_of_greedy_decoding_are_one_sentence() -> None:
     assert (options.n_best, options.stability) == (3, "high")
     with pytest.raises(ConfigError, match="--n-best: greedy decoding has one hypothesis"):
         api.decoding_options(FakeModel(), asked)
+
+
+def test_a_voice_detector_that_is_not_there_is_named_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(voice_activity, "weights", lambda: None)
+    sentence = "--vad needs the package silero-vad: pip install -e '.[vad]'"
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        streamer.transcribe(CLIP, Config(endpoint=EndpointRules(vad=True)))
+    manifest = tmp_path / "set.tsv"
+    manifest.write_text(f"id\tpath\ttext\nclip\t{CLIP}\tplease\n")
+    for command in (["transcribe", str(CLIP)], ["evaluate", str(manifest)]):
+        assert cli.main([*command, "--vad"]) != 0
+        assert capsys.readouterr().err.strip().endswith(sentence)
