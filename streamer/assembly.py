@@ -146,7 +146,7 @@ def load_language_model(config: ModelConfig) -> LanguageModel:
 
 def _scorers(config: ModelConfig) -> Scorers:
     try:
-        path = None if config.lm == NO_LM else Path(config.lm).absolute()
+        path = None if config.lm == NO_LM else Path(config.lm)
         if config.lm == MODEL_LM:
             path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL
         return Scorers(path, config.lm_alpha, config.lm_beta, config.hotword_letter_weight)
