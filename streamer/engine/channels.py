@@ -129,8 +129,8 @@ class Channels:
 
     @property
     def received_samples(self) -> int:
-        """Waveform that all channels have."""
-        return min(session.received_samples for session in self.sessions)
+        """Waveform that all channels have: the last one gets its own last."""
+        return self.sessions[-1].received_samples
 
     @property
     def options(self) -> DecodingOptions:

@@ -184,9 +184,9 @@ class Connection:
                 await self._hear(conversation, received)
             elif received is not None:
                 await self._obey(conversation, received)
+                await asyncio.sleep(0)  # a burst of flushes leaves the publisher its turns
             if received is None or self._must_leave(conversation):
                 await self._stop(conversation)
-            await asyncio.sleep(0)  # a burst of flushes leaves the publisher its turns
 
     async def _hear(self, conversation: Conversation, audio: bytes) -> None:
         for part in conversation.slices(audio):

@@ -8,7 +8,7 @@ Must not know: sockets, what a connection says in which order.
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from streamer import messages
@@ -190,7 +190,7 @@ class Conversation:
         PeerError for what cannot be decoded, and "too_fast" for what was taken and came too early.
         """
         received, bad = self.session.received_samples, self.bad_samples
-        with _faults_told():
+        try:
             if isinstance(self._decoder, ContainerDecoder):
                 async for samples in self._decoder.accept(audio):
                     await self.session.send(samples)
@@ -200,6 +200,8 @@ class Conversation:
                 count = len(audio) * wanted.channels // bytes_per_sample(wanted)
                 second = wanted.sample_rate * wanted.channels
                 self._guard.check_numbers(count, self.bad_samples - bad, second)
+        except AudioError as error:
+            raise _told(error) from error
         self.taken_bytes += len(audio)
         now = asyncio.get_running_loop().time()
         self._guard.check_pace(self.session.received_samples - received, now)
@@ -228,13 +230,15 @@ class Conversation:
         """
         self.is_stopped = True
         leftover_bytes = 0
-        with _faults_told():
+        try:
             if isinstance(self._decoder, ContainerDecoder):
                 async for samples in self._decoder.finish():
                     await self.session.send(samples)
             else:
                 await self.session.send(self._decoder.finish())
                 leftover_bytes = self._decoder.leftover_bytes
+        except AudioError as error:
+            raise _told(error) from error
         await self.session.finish()
         return leftover_bytes
 
@@ -251,12 +255,7 @@ class Conversation:
         return 0 if isinstance(self._decoder, ContainerDecoder) else self._decoder.replaced
 
 
-@contextmanager
-def _faults_told() -> Iterator[None]:
+def _told(error: AudioError) -> PeerError:
     """What is wrong with a client's audio ends its connection."""
-    try:
-        yield
-    except UnsupportedAudioError as error:
-        raise PeerError("unsupported_audio", str(error)) from error
-    except AudioError as error:
-        raise PeerError("bad_audio", str(error)) from error
+    is_known = not isinstance(error, UnsupportedAudioError)
+    return PeerError("bad_audio" if is_known else "unsupported_audio", str(error))
