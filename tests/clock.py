@@ -17,11 +17,18 @@ class Clock(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self._runs_since: float | None = None  # it hangs, and must come to an end by itself
         super().__init__()
 
     def time(self) -> float:
         """Seconds; stands still."""
-        return self.now
+        if self._runs_since is None:
+            return self.now
+        return self.now + super().time() - self._runs_since
+
+    def run_on(self) -> None:
+        """From now on time passes as it does, so that what waits for it can end."""
+        self._runs_since = super().time()
 
     async def wait(self, seconds: float) -> None:
         """Let time pass, at once, when all that is under way has come to rest."""
@@ -48,9 +55,16 @@ def in_clock(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., No
 
 async def _within_deadline(test: Coroutine[Any, Any, None], clock: Clock) -> None:
     running = asyncio.ensure_future(test)
-    guard = threading.Timer(DEADLINE_S, clock.call_soon_threadsafe, [running.cancel])
+
+    def end() -> None:
+        clock.run_on()
+        running.cancel()
+
+    guard = threading.Timer(DEADLINE_S, clock.call_soon_threadsafe, [end])
     guard.start()
     try:
         await running
+    except asyncio.CancelledError as hung:
+        raise TimeoutError(f"over {DEADLINE_S} s") from hung
     finally:
         guard.cancel()
