@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 MAX_MESSAGE_BYTES = 4 << 20  # a final of a very long utterance with all its words
 OVERLOADED = {429, 502, 503, 504}  # HTTP statuses that pass
+PASSING = {"capacity", "quota"}  # errors that do, where a session is wanted
 
 
 @dataclass(frozen=True, slots=True)

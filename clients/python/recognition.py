@@ -14,7 +14,7 @@ from typing import Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from clients.python.link import Address, RecognizerError, dial, hang_up
+from clients.python.link import PASSING, Address, RecognizerError, dial, hang_up
 from clients.python.outgoing import Item, Outgoing, Patience
 from clients.python.sender import Sender
 from clients.python.timeline import SAMPLE_RATE, Timeline
@@ -177,16 +177,18 @@ class Recognition:
             self._room.set()
 
     async def _refused(self, error: m.Error) -> list[m.ServerMessage]:
-        if error.code == "timeout" and self._ready is not None and self._ready.token:
-            return await self._come_back(error.message)
+        may_resume = error.resume or error.code == "timeout"
+        if may_resume and self._ready is not None and self._ready.token:
+            return await self._come_back(error.message, error.retry_after_s or 0.0)
         raise self._failure(error.code, error.message, error.retry_after_s)
 
     # --- connections ------------------------------------------------------------------------------
 
-    async def _come_back(self, why: str) -> list[m.ServerMessage]:
+    async def _come_back(self, why: str, wait_s: float = 0.0) -> list[m.ServerMessage]:
         """Find the server and the session again; gives what a new session has cost, if it took one.
 
-        Raises RecognizerError when patience ends or the session is lost for good.
+        It begins after `wait_s`. Raises RecognizerError when patience ends or the session is lost
+        for good.
         """
         self._sender.use(None)
         await hang_up(self._link)
@@ -195,7 +197,6 @@ class Recognition:
             raise self._failure("connection", f"the session is lost: {why}")
         loop, patience = asyncio.get_running_loop(), self._patience
         until = loop.time() + patience.total_s
-        wait_s = 0.0
         for pause_s in patience.pauses_s():
             pause_s = max(pause_s, wait_s)
             if loop.time() + pause_s >= until:
@@ -207,7 +208,8 @@ class Recognition:
                 if error.code == "no_session" and self._restarts:
                     self._ready = None
                 elif not error.passes:
-                    raise self._failure(error.code, str(error)) from error
+                    text = str(error)
+                    raise self._failure(error.code, text, error.retry_after_s) from error
                 why, wait_s = str(error), error.retry_after_s or 0.0
         raise AssertionError("pauses do not end")
 
@@ -240,7 +242,7 @@ class Recognition:
             case m.Ready():
                 return self._begun_again(answer)
             case m.Error():
-                passes = answer.code == "capacity"
+                passes = answer.code in PASSING
                 raise RecognizerError(
                     answer.code, answer.message, answer.retry_after_s, passes=passes
                 )
