@@ -21,7 +21,8 @@ channels = st.none() | st.integers(0, 7)
 words = st.lists(st.builds(m.Word, short, ms, ms, confidence), max_size=4).map(tuple)
 silence = st.none() | st.integers(limits.MIN_SILENCE_MS, limits.MAX_SILENCE_MS)
 length = st.none() | st.integers(limits.MIN_UTTERANCE_MS, limits.MAX_UTTERANCE_MS)
-patches = st.builds(m.EndpointPatch, silence, silence, silence, length)
+flags = st.none() | st.booleans()
+patches = st.builds(m.EndpointPatch, silence, silence, silence, length, flags)
 phrases = st.text(min_size=1, max_size=options.MAX_HOTWORD_LENGTH).filter(str.split)
 thousandths = st.integers(0, 10_000).map(lambda n: n / 1000)
 weighed = st.builds(m.Hotword, phrases, st.none() | thousandths)
@@ -38,14 +39,20 @@ encodings = st.sampled_from(["pcm_s16le", "pcm_f32le", "mulaw", "alaw"])
 formats = st.builds(
     m.AudioFormat, encodings, st.integers(8_000, 48_000), st.integers(1, 8), st.booleans()
 )
+texts = st.builds(m.TextWishes, flags, flags, flags)
+thresholds = st.none() | st.integers(1, 1000).map(lambda n: n / 1000)
+keywords = st.none() | st.lists(st.builds(m.KeywordWish, phrases, thresholds), max_size=3).map(
+    tuple
+)
 client_messages = st.one_of(
-    st.builds(m.Start, formats, st.booleans(), st.booleans(), hotwords, patches, decoding),
+    st.builds(
+        m.Start, formats, st.booleans(), st.booleans(), hotwords, patches, decoding, texts, keywords
+    ),
     st.builds(m.Flush, short),
-    st.builds(m.Configure, st.none() | hotwords, patches, decoding),
+    st.builds(m.Configure, st.none() | hotwords, patches, decoding, texts, keywords),
     st.just(m.Stop()),
 )
 alternatives = st.none() | st.lists(st.builds(Alternative, short, ms), max_size=3).map(tuple)
-flags = st.none() | st.booleans()
 reasons = st.sampled_from(["endpoint", "flush", "length", "end"])
 server_messages = st.one_of(
     st.builds(m.Ready, short, short, count, count, st.builds(m.Limits, count, count, count)),

@@ -6,6 +6,8 @@ import random
 import numpy as np
 import pytest
 
+from streamer import api
+from streamer.config import ModelConfig
 from streamer.core.context import Context
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Final, SpeechStart
@@ -69,7 +71,10 @@ def test_an_endpoint_over_noise_does_not_wait_for_a_window():
             engine.open_session(VAD) as session,
         ):
             # No speech from 2,048 on: over with 6,848, known with 7,168.
-            await session.send(np.concatenate([speak("ab"), NOISE[:5280]]))
+            await session.send(np.concatenate([speak("ab"), NOISE[:4780]]))
+            while session.decoded_samples < 6_400:  # noqa: ASYNC110 (no event tells of it)
+                await asyncio.sleep(0)
+            await session.send(NOISE[:500])
             final = await anext(event async for event in session if isinstance(event, Final))
             return final, session.received_samples, session.decoded_samples
 
@@ -92,6 +97,16 @@ def test_sessions_that_ask_for_no_detector_do_not_use_it():
 
     assert asyncio.run(scenario(EndpointRules())) == []
     assert asyncio.run(scenario(VAD)) != []
+
+
+def test_a_runner_forgets_a_stream_in_its_detector_too():
+    model = api.build_model(ModelConfig(), slots=2)
+    samples = np.sin(np.arange(64 + 20 * 512, dtype=np.float32) / 9)
+    (first,), (again,) = (model.detector.detect([1], [samples]) for _ in range(2))
+    model.reset([1])
+    (anew,) = model.detector.detect([1], [samples])
+    assert np.array_equal(first, anew)
+    assert not np.array_equal(first, again)
 
 
 def test_a_detector_that_fails_on_one_session_fails_that_one_alone():
