@@ -39,7 +39,7 @@ export class Recognition {
   #isStopping = false;
   #hasStopped = false; // this connection's server knows
   #unanswered_s = 0;
-  #fault = null; // a fatal error of the server
+  #fault = null; // a fatal error of the server, or why it ends the session
 
   constructor(url, handlers) {
     this.#url = url;
@@ -122,7 +122,10 @@ export class Recognition {
         return this.#outbox.taken(message.audio_bytes ?? 0);
       case "error":
         if (!message.fatal) break;
-        if (message.code === "no_session") this.#session = null;
+        if (!message.resume) this.#session = null;
+        this.#fault = message;
+        return;
+      case "goaway": // `closed` follows
         this.#fault = message;
         return;
       case "final":
@@ -180,8 +183,7 @@ export class Recognition {
   /** The connection has ended, or is given up: there will be another, unless the server refuses. */
   #lose(why) {
     this.#leave(COMES_BACK);
-    const code = this.#fault?.code;
-    if (code === "bad_request" || code === "unsupported") {
+    if (this.#fault !== null && isRefusal(this.#fault)) {
       this.#on.onLost();
       this.#become("refused", this.#fault);
       return;
@@ -222,4 +224,9 @@ export class Recognition {
     this.#state = state;
     this.#on.onState(state, detail);
   }
+}
+
+/** Whether it is in vain to try again; who is not known may have another token. */
+function isRefusal({ code, retryable, resume }) {
+  return !retryable && !resume && code !== "unauthorized";
 }

@@ -170,6 +170,20 @@ async def test_a_server_that_falls_silent_is_given_up_and_found_again(
 
 
 @in_loop
+async def test_a_session_that_may_not_last_longer_is_followed_by_another(tmp_path: Path) -> None:
+    """A word that begins just then may be heard in two halves, so not all of them are compared."""
+    async with (
+        service(ServerConfig(port=0, max_session_s=8), model=BrowserModel(slots=4)) as running,
+        browser_page(tmp_path, spoken(*TEXTS)) as page,
+    ):
+        await listen(page, running.server.port)
+        audience = await page.locator("#audience").get_attribute("href")
+        await expect(page.locator("#lines")).to_contain_text("ght")
+        assert len(words(await lines(page))) >= len(" ".join(TEXTS).split())
+        assert await page.locator("#audience").get_attribute("href") != audience
+
+
+@in_loop
 async def test_what_could_not_be_kept_is_said(tmp_path: Path) -> None:
     """A page that keeps 2 s, and a server that is away for longer."""
 
