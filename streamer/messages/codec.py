@@ -5,7 +5,7 @@ decimals; None and empty objects are left out. Must not know: what a message mea
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -18,6 +18,10 @@ from streamer.messages.server import SERVER, ServerMessage
 
 _EXPECTED = {bool: "true or false", str: "a string", int: "a whole number", float: "a number"}
 _NAMES = {cls: name for name, cls in (*SERVER.items(), *CLIENT.items())}
+_WORDS = ("words", "display_words")
+_SCALARS = (str, int, NoneType)
+
+_write = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(
@@ -27,13 +31,10 @@ def encode(
 
     `seq` is an event's number, in sessions that can be resumed.
     """
-    body = {"type": _NAMES[type(message)], **_plain(message)}
-    if not words:
-        for name in ("words", "display_words"):
-            body.pop(name, None)
+    body = {"type": _NAMES[type(message)], **_plain(message, () if words else _WORDS)}
     if seq is not None:
         body["seq"] = seq
-    return json.dumps(body, separators=(",", ":"), allow_nan=False)
+    return _write(body)
 
 
 def decode_client(text: str) -> ClientMessage:
@@ -59,10 +60,20 @@ def decode_numbered(text: str) -> tuple[ServerMessage, int | None]:
     return cast("ServerMessage", _message(body, SERVER)), number
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: Any, without: Container[str] = ()) -> dict[str, Any]:
     """Fields of a dataclass as JSON values; None and empty objects are left out."""
-    items = {f.name: _json_value(getattr(value, f.name)) for f in fields(value)}
-    return {name: item for name, item in items.items() if item is not None and item != {}}
+    items, kind = {}, cast("type", type(value))
+    for name in _field_names(kind):
+        if name not in without:
+            item = _json_value(getattr(value, name))
+            if item is not None and item != {}:
+                items[name] = item
+    return items
+
+
+@cache
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 def _json_value(item: Any) -> Any:
@@ -70,7 +81,7 @@ def _json_value(item: Any) -> Any:
         return round(item, 3)
     if isinstance(item, tuple):
         return [_json_value(each) for each in item]
-    return _plain(item) if is_dataclass(item) else item
+    return item if isinstance(item, _SCALARS) or not is_dataclass(item) else _plain(item)
 
 
 def _parsed(text: str) -> dict[str, Any]:
