@@ -57,3 +57,25 @@ def test_a_word_that_is_clipped_would_be_noticed(model, clip) -> None:
     events, _ = heard(model, clip[SAMPLE_RATE // 5 :], vad=False)
     words = [event.words[0].word for event in events if isinstance(event, Final)]
     assert FIRST not in words
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_with_the_real_detector_packets_change_nothing_either(model, clip, seed) -> None:
+    rng = np.random.default_rng(seed)
+    noise = np.repeat(rng.uniform(0, 0.01, 40), SAMPLE_RATE // 20)  # comes and goes
+    noisy = rng.normal(0, 1, len(noise)).astype(np.float32) * noise.astype(np.float32)
+    samples = np.concatenate([noisy, clip, noisy])
+    whole = Recognizer(model, EndpointRules(vad=True)).transcribe(samples)
+    model.reset([0])
+    recognizer = Recognizer(model, EndpointRules(vad=True))
+    events, begin = [], 0
+    while begin < len(samples):
+        end = begin + int(rng.integers(1, 4_000))
+        recognizer.stream.accept_waveform(samples[begin:end])
+        events += recognizer.decode()
+        begin = end
+    recognizer.stream.input_finished()
+    events += recognizer.decode()
+    kinds = Final | SpeechStart
+    assert [e for e in events if isinstance(e, kinds)] == [e for e in whole if isinstance(e, kinds)]
+    assert any(isinstance(event, Final) and event.reason == "endpoint" for event in events)
