@@ -29,6 +29,10 @@ def addresses(context: BrowserContext) -> list[str]:
     return seen
 
 
+def replace_tokens(config: ServerConfig, lines: str) -> None:
+    Path(config.token_file).write_text(lines)
+
+
 async def give(page: Page, token: str) -> None:
     await page.get_by_label("asks for a token").fill(token)
     await page.get_by_role("button", name="Use it").click()
@@ -82,3 +86,23 @@ async def test_a_stranger_reads_nothing(tmp_path: Path, config: ServerConfig) ->
         await expect(page.locator("#access")).to_be_visible()
         await give(page, VIEW)
         await expect(page.locator("#state")).to_have_text("Waiting for a session to begin…")
+
+
+@in_loop
+async def test_a_page_whose_token_is_withdrawn_asks_for_another(
+    tmp_path: Path, config: ServerConfig
+) -> None:
+    async with (
+        service(config, model=BrowserModel(slots=4)) as running,
+        browser_page(tmp_path, spoken("one"), loop=True) as page,
+    ):
+        await page.goto(f"http://127.0.0.1:{running.server.port}/")
+        await page.get_by_role("button", name="Start listening").click()
+        await give(page, FULL)
+        await expect(page.locator("#state")).to_have_text("Listening")
+        replace_tokens(config, "the-token-of-the-next-one next\n")
+        await running.server.reload()
+        await expect(page.locator("#access")).to_be_visible()
+        await give(page, "the-token-of-the-next-one")
+        await expect(page.locator("#access")).to_be_hidden()
+        await expect(page.locator("#state")).to_have_text("Listening")

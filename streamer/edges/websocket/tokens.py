@@ -53,7 +53,7 @@ class Tokens:
             if not words or words[0].startswith("#"):
                 continue
             try:
-                self._known.append(_read(words, number))
+                self._known.append(_read(words))
             except ValueError as error:
                 raise ConfigError(f"{source}, line {number}: {error}") from None
         if len(self._known) > MAX_TOKENS:
@@ -75,7 +75,7 @@ class Tokens:
         return found
 
 
-def _read(words: list[str], number: int) -> Identity:
+def _read(words: list[str]) -> Identity:
     token, name, scopes, *more = [*words, *["", ""][len(words) - 1 :]]
     wanted = scopes.split(",") if scopes else SCOPES
     if more or not set(wanted) <= set(SCOPES):
@@ -88,7 +88,7 @@ def _read(words: list[str], number: int) -> Identity:
         raise ValueError(f"expected a token of at least {MIN_TOKEN_LENGTH} characters")
     else:
         digest = _digest(token)
-    return Identity(name or f"token-{number}", frozenset(wanted), digest)
+    return Identity(name or f"token-{digest.hex()[:8]}", frozenset(wanted), digest)
 
 
 def _digest(secret: str) -> bytes:
