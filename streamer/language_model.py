@@ -103,6 +103,11 @@ class LanguageModel:
         self._new_state = _imported("kenlm").State
         self._to_natural: float = scores.LOG_BASE_CHANGE_FACTOR
         self._expected: frozenset[str] = frozenset()
+        self._beginnings = frozenset(
+            word[:end] for word in ngrams.words for end in range(len(word))
+        )
+        self._beginnings |= ngrams.words
+        self._usual_letters: int = scores.AVG_TOKEN_LEN
         self.part = lru_cache(KNOWN_PARTS)(self._part)
 
     def weighed(self, alpha: float | None, beta: float | None) -> Self:
@@ -151,7 +156,10 @@ class LanguageModel:
         return float(self._model.alpha) * self._to_natural * score
 
     def _part(self, part: str) -> float:
-        return float(self._model.score_partial_token(part))
+        """What pyctcdecode's `score_partial_token` says, whose trie is slow."""
+        if part in self._beginnings:
+            return 0.0
+        return float(self._model.unk_score_offset * max(1.0, len(part) / self._usual_letters))
 
 
 class Hotwords:

@@ -73,16 +73,21 @@ def likely(
     log_probs_TV: npt.NDArray[np.floating[Any]], token_log_prob: float
 ) -> Iterator[tuple[list[int], list[float]]]:
     """The likely ids of each frame and their log-probabilities."""
-    if not len(log_probs_TV):
-        return
     wanted = log_probs_TV >= token_log_prob
-    wanted[np.arange(len(wanted)), log_probs_TV.argmax(axis=1)] = True
     rows, columns = wanted.nonzero()
-    ids: list[int] = columns.tolist()
-    gains: list[float] = log_probs_TV[rows, columns].astype(np.float64).tolist()
+    at: list[int] = rows.tolist()
+    all_ids: list[int] = columns.tolist()
+    all_gains: list[float] = log_probs_TV[wanted].tolist()
     begin = 0
-    for end in np.cumsum(wanted.sum(axis=1)).tolist():
-        yield ids[begin:end], gains[begin:end]
+    for row in range(len(log_probs_TV)):
+        end = begin
+        while end < len(at) and at[end] == row:
+            end += 1
+        if begin == end:  # none is: its best
+            best = int(log_probs_TV[row].argmax())
+            yield [best], [float(log_probs_TV[row, best])]
+        else:
+            yield all_ids[begin:end], all_gains[begin:end]
         begin = end
 
 
