@@ -1,11 +1,13 @@
 """Beam search: frames per second on one core, and error rates over its settings.
 
-    python -m tests.bench.beam                                  # speed, on logits that are made up
-    python -m tests.bench.beam --shards runs/human-dev/dev      # and on those of real speech
+    python -m tests.bench.beam --data ../data/manifest.tsv          # speed, real and made-up logits
+    python -m tests.bench.beam --data ../data/manifest.tsv --hour   # time and memory over an hour
     python -m tests.bench.beam --shards runs/human-dev/dev --sweep
 
-CPU time of this process alone. Made-up logits spell words of the language model, a letter every 3.3
-frames, some of them ambiguous; "hour" is the same search after an hour of them. `--sweep` decodes
+CPU time of this process alone; language model and search have heard nothing before. Real logits are
+those of live streams: of the manifest's people (rows with `--only`, not `fd_`) and of espeak-ng.
+Made-up ones spell words of the language model, a letter every 3.3 frames, some of them ambiguous.
+`--hour` gives one search the people's logits over and over, pauses and all. `--sweep` decodes
 full-context log-probabilities of whole clips (computed once) and prints word error rates.
 """
 
@@ -13,32 +15,43 @@ import argparse
 import time
 import tracemalloc
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
+from typing import Any, cast
 
 import jiwer
 import numpy as np
 
 from models import checkpoint
 from streamer.api import build_model
-from streamer.config import ModelConfig
+from streamer.config import EndpointRules, ModelConfig
 from streamer.core import ctc
 from streamer.core.beam import BeamRules, BeamState, Search, finish, fold
 from streamer.core.frames import Labels
 from streamer.core.options import Hotword
+from streamer.core.recognizer import Model
 from streamer.core.scoring import NoScorer, Scorer
 from streamer.engine.runner import ModelRunner
 from streamer.evaluation.manifest import Recording, read
+from streamer.evaluation.simulation import simulate
 from streamer.language_model import Hotwords, LanguageModel, Ngrams, load_ngrams
+from tests.bench.latency import RATES, SENTENCES, VOICES, Speaker
 
 BATCH = 32
-CHUNK = 16  # frames a fold
+CHUNK = 8  # frames a fold, as the preset `default` has them
+FRAMES = 8_000
+SLOTS = 16
+WIDTHS = (8, 25, 100)
+MADE_UP = Labels(("", " ", *"abcdefghijklmnopqrstuvwxyz'"), 0, 1)
 HOTWORDS = (Hotword("kitchen lamp"), Hotword("coffee"), Hotword("zebra"))
 
 
 def made_up(words: list[str], frames: int, ambiguous: float, seed: int = 0) -> np.ndarray:
     """Log-probs (T, V) that spell random words: a letter every 3.3 frames, peaked."""
     rng = np.random.default_rng(seed)
-    labels = ["", " ", *"abcdefghijklmnopqrstuvwxyz'"]
+    labels = MADE_UP.tokens
     logits = rng.normal(0, 1, (frames, len(labels)))
     frame = 0
     while frame < frames:
@@ -58,6 +71,59 @@ def search_of(labels: Labels, scorer: Scorer, rules: BeamRules) -> Search:
     return Search(labels.tokens, labels.silent | {labels.blank}, labels.delimiter, scorer, rules)
 
 
+class Kept:
+    """A model whose log-probs are kept, by stream."""
+
+    def __init__(self, model: ModelRunner) -> None:
+        self._model = model
+        self._live: dict[int, list[np.ndarray]] = {}
+        self.streams: list[list[np.ndarray]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def run(self, slots, windows):
+        answers = self._model.run(slots, windows)
+        for slot, window, frames in zip(slots, windows, answers, strict=True):
+            self._live[slot].append(frames.part(window.left, window.left + window.chunk))
+        return answers
+
+    def reset(self, slots):
+        self._model.reset(slots)
+        for slot in slots:
+            self._live[slot] = []
+            self.streams.append(self._live[slot])
+
+
+@dataclass
+class Said:
+    """Speech as `simulate` takes it."""
+
+    speech: np.ndarray
+
+    def samples(self) -> np.ndarray:
+        return self.speech
+
+
+def live(model: ModelRunner, said: Sequence[Recording | Said]) -> np.ndarray:
+    """Log-probs (T, V) of all of it, one stream behind the other, each with its final silence."""
+    kept = Kept(model)
+    simulate(cast("Model", kept), cast("list[Recording]", said), EndpointRules())
+    frames = [frames for stream in kept.streams for frames in stream]
+    return np.concatenate([each.all_log_probs for each in frames if each.all_log_probs is not None])
+
+
+def people(settings: argparse.Namespace) -> list[Recording]:
+    found = [each for each in read(settings.data) if settings.only in str(each.path)]
+    return [each for each in found if not each.id.startswith("fd_")][: settings.limit]
+
+
+def synthetic() -> list[Said]:
+    speaker = Speaker()
+    voices = zip(SENTENCES, cycle(VOICES), cycle(RATES))
+    return [Said(speaker.say(text, *each).samples) for text, *each in voices]
+
+
 def seconds(log_probs: np.ndarray, search: Search) -> tuple[float, BeamState]:
     """CPU time to fold everything in chunks, and the state behind it."""
     begin, state = time.process_time(), BeamState.start(search.scorer)
@@ -66,54 +132,53 @@ def seconds(log_probs: np.ndarray, search: Search) -> tuple[float, BeamState]:
     return time.process_time() - begin, state
 
 
-def speed(labels: Labels, ngrams: Ngrams, real: np.ndarray | None) -> None:
+def speed(labels: Labels, ngrams: Ngrams, real: dict[str, np.ndarray]) -> None:
     """Print frames per second, by beam and scorer."""
     words = sorted(ngrams.words)
-    kinds = {f"{share:.0%} ambiguous": made_up(words, 8_000, share) for share in (0.15, 0.5)}
-    if real is not None:
-        kinds["real speech"] = real[:8_000]
+    made = {f"made up, {share:.0%}": made_up(words, FRAMES, share) for share in (0.15, 0.5)}
     scorers = {
         "none": NoScorer,
-        "lm": lambda: LanguageModel(ngrams, alpha=0.5, beta=1.5),
+        "lm": lambda: LanguageModel(ngrams, alpha=0.5, beta=1.0),
         "lm, hotwords": lambda: Hotwords(
-            LanguageModel(ngrams, alpha=0.5, beta=1.5),
-            HOTWORDS,
-            letter_weight=1.0,
+            LanguageModel(ngrams, alpha=0.5, beta=1.0), HOTWORDS, letter_weight=1.0
         ),
     }
-    print(f"{'frames/s':16} {'scorer':14}" + "".join(f"{f'beam {w}':>10}" for w in (8, 25, 100)))
-    for kind, log_probs in kinds.items():
+    print(f"{'frames/s':16} {'likely':>7} {'scorer':14}", *(f"beam {w:4}" for w in WIDTHS))
+    for kind, log_probs in {**real, **made}.items():
+        its = MADE_UP if kind in made else labels
+        share = (log_probs >= BeamRules().token_log_prob).sum(axis=1).mean()
         for name, scorer in scorers.items():
             found = []
-            for width in (8, 25, 100):
-                search = search_of(labels, scorer(), live_rules(width))
+            for width in WIDTHS:
+                search = search_of(its, scorer(), live_rules(width))
                 found.append(len(log_probs) / seconds(log_probs, search)[0])
-            print(f"{kind:16} {name:14}" + "".join(f"{each:10.0f}" for each in found))
+            print(f"{kind:16} {share:7.2f} {name:14}", *(f"{each:9,.0f}" for each in found))
 
 
 def live_rules(width: int) -> BeamRules:
-    """As a stream of 20 ms frames has them."""
-    waits = {"pause_frames": 20, "sentence_frames": 60, "word_frames": 40, "max_frames": 150}
+    """As a stream of 40 ms frames has them."""
+    waits = {"pause_frames": 10, "sentence_frames": 15, "word_frames": 15, "max_frames": 75}
     return BeamRules(width, doubt=0.05, **waits)
 
 
-def hour(labels: Labels, ngrams: Ngrams) -> None:
-    """Print the time and memory of a search by the minute."""
-    scorer = LanguageModel(ngrams, alpha=0.5, beta=1.5)
+def hour(labels: Labels, ngrams: Ngrams, log_probs: np.ndarray) -> None:
+    """Print time and memory of one search by the minute; both with tracemalloc, which slows it."""
+    scorer = LanguageModel(ngrams, alpha=0.5, beta=1.0)
     search, state = search_of(labels, scorer, live_rules(25)), BeamState.start(scorer)
-    words, minute = sorted(ngrams.words), 3_000
+    minute = 1_500
     tracemalloc.start()
-    print("minute   µs/frame   KiB")
+    print("minute   µs/frame   longest fold, ms     KiB   of these, words begun")
     for index in range(1, 61):
-        log_probs = made_up(words, minute, 0.3, seed=index)
-        before, begin = tracemalloc.get_traced_memory()[0], time.process_time()
-        for at in range(0, minute, CHUNK):
-            state, _ = fold(state, log_probs[at : at + CHUNK], search)
-        spent = time.process_time() - begin
-        held = tracemalloc.get_traced_memory()[0] - log_probs.nbytes
-        del before
-        if index in (1, 2, 5, 10, 20, 40, 60):
-            print(f"{index:6} {spent / minute * 1e6:10.1f} {held / 1024:7.0f}")
+        took = []
+        for at in range(minute * (index - 1), minute * index, CHUNK):
+            rows = np.arange(at, at + CHUNK) % len(log_probs)
+            begin = time.process_time()
+            state, _ = fold(state, log_probs[rows], search)
+            took.append(time.process_time() - begin)
+        held, known = tracemalloc.get_traced_memory()[0], scorer.part.cache_info().currsize
+        if index in (1, 2, 5, 10, 20, 30, 40, 50, 60):
+            each, most = sum(took) / minute * 1e6, max(took) * 1e3
+            print(f"{index:6} {each:10.1f} {most:18.1f} {held / 1024:7.0f} {known:12}", flush=True)
     tracemalloc.stop()
 
 
@@ -193,8 +258,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-en")
     parser.add_argument("--lm", type=Path, default=checkpoint.PRETRAINED / "tiny-en/lm.arpa.gz")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--data", type=Path, help="a manifest of people's clips")
+    parser.add_argument("--only", default="/dev/", help="rows whose path holds this")
     parser.add_argument("--shards", type=Path, nargs="+", default=[])
-    parser.add_argument("--limit", type=int, help="clips of each shard")
+    parser.add_argument("--limit", type=int, help="clips of the manifest, or of each shard")
     parser.add_argument("--hour", action="store_true", help="time and memory over an hour")
     parser.add_argument("--sweep", action="store_true", help="word error rates over the settings")
     parser.add_argument("--beams", type=int, nargs="+", default=[8, 25])
@@ -202,16 +270,18 @@ def main() -> None:
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 1.0, 2.0])
     parser.add_argument("--live", action="store_true", help="with a live stream's rules too")
     settings = parser.parse_args()
-    model = build_model(ModelConfig(name=settings.model, dtype="float32"))
+    model = build_model(ModelConfig(name=settings.model, dtype=settings.dtype, beam=1), SLOTS)
     labels, ngrams = model.labels, load_ngrams(settings.lm)
-    found = recordings(settings.shards, settings.limit)
-    answers = offline(model, found)
     if settings.sweep:
-        sweep(labels, ngrams, found, answers, settings)
+        found = recordings(settings.shards, settings.limit)
+        sweep(labels, ngrams, found, offline(model, found), settings)
     elif settings.hour:
-        hour(labels, ngrams)
+        hour(labels, ngrams, live(model, people(settings)))
     else:
-        speed(labels, ngrams, np.concatenate(answers) if answers else None)
+        real = {"espeak-ng": live(model, synthetic())}
+        if settings.data is not None:
+            real = {"people": live(model, people(settings))[:FRAMES], **real}
+        speed(labels, ngrams, real)
 
 
 if __name__ == "__main__":
