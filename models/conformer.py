@@ -99,11 +99,13 @@ class SelfAttention(nn.Module):
         )
         if ring is not None:
             key, value = ring.extend(key, value, sight)
+        query = query.reshape(len(key), -1, *query.shape[2:])  # chunks are rows of their own
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         content = query + self.pos_bias_u[:, None] if self.position_type == "relative" else query
         bias = self._bias(query, sight)
         attend = explicit_attention if torch.is_grad_enabled() else F.scaled_dot_product_attention
-        y: Tensor = self.linear_out(attend(content, key, value, bias).transpose(1, 2).flatten(2))
+        attended = attend(content, key, value, bias).transpose(1, 2).reshape(x.shape)
+        y: Tensor = self.linear_out(attended)
         return y
 
     def _bias(self, query: Tensor, sight: Sight) -> Tensor:

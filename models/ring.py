@@ -41,7 +41,9 @@ class Sight:
     """Which keys the queries of one call may see, and at which relative position.
 
     ``positions`` are the queries' absolute positions. A streamed call writes its keys into the ring
-    cells ``cells``: all at once, or only frames ``kept``, and only when the call is over.
+    cells ``cells``: all at once; or where it holds several chunks, only frames ``kept``, and only
+    when it is over. Then each chunk is a row of its own, B times as many, with the ring as it would
+    find it: what its cells hold is ``source``, counted over the old ring and the new frames.
     """
 
     visible: Tensor  # (B or 1, 1, T, P) bool
@@ -50,6 +52,7 @@ class Sight:
     positions: Tensor  # (B or 1, T)
     cells: Tensor | None = None  # (B, T) or (B, W)
     kept: Tensor | None = None  # (B, W) negative: the cell stays as it is
+    source: Tensor | None = None  # (B, chunks * P)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +65,29 @@ class Ring:
     update: Update
 
     def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
-        """Write (B, T, H, D) into the ring; all that these slots may see, (B, P, H, D) each."""
+        """Write (B, T, H, D) into the ring; all that its chunks may see, (B, P, H, D) each."""
         return self._extend(self.keys, key, sight), self._extend(self.values, value, sight)
 
     def _extend(self, ring: Tensor, new: Tensor, sight: Sight) -> Tensor:
         assert sight.cells is not None
         cells = self.rows.slots[:, None], sight.cells
-        if sight.kept is None:
+        if sight.kept is None or sight.source is None:
             ring[cells] = new
             return ring[self.rows.index]
         self.update.writes.append((ring, cells, merged(ring[cells], new, sight.kept)))
-        return torch.cat([ring[self.rows.index], new], dim=1)
+        found = picked(torch.cat([ring[self.rows.index], new], dim=1), sight.source)
+        return found.reshape(-1, *ring.shape[1:])
+
+
+def picked(frames: Tensor, index: Tensor) -> Tensor:
+    """Of (B, T, …) the frames ``index`` (B, W)."""
+    return frames[torch.arange(len(frames), device=frames.device)[:, None], index]
 
 
 def merged(old: Tensor, new: Tensor, kept: Tensor) -> Tensor:
     """Frames ``kept`` (B, W) of ``new`` (B, T, …); where that is negative, those of ``old``."""
-    taken = new[torch.arange(len(new), device=new.device)[:, None], kept.clamp_min(0)]
-    return torch.where(kept.reshape(*kept.shape, *[1] * (new.ndim - 2)) < 0, old, taken)
+    stays = kept.reshape(*kept.shape, *[1] * (new.ndim - 2)) < 0
+    return torch.where(stays, old, picked(new, kept.clamp_min(0)))
 
 
 def open_ring(
@@ -101,26 +110,40 @@ def open_ring(
     offset = torch.arange(frames, device=start.device)
     positions = start + offset  # (B, T)
     own = torch.where(offset < rows.valid[:, None], positions, -1)
-    kept = None
+    kept = source = None
+    cells = positions % state.positions.shape[1]
     if frames == chunk + right:
-        cells = positions % state.positions.shape[1]
         state.positions[rows.slots[:, None], cells] = own
         keys = state.positions[rows.index]
     else:
         assert frames % chunk == 0 == right, (frames, geometry)
         past = state.positions[rows.index]
-        keys = torch.cat([torch.where(past < start, past, -1), own], dim=1)
+        source = ring_by_chunk(start, frames // chunk, chunk, past.shape[1])
+        keys = picked(torch.cat([past, own], dim=1), source)
         width = min(frames, past.shape[1])
         kept = rows.committed[:, None] - width + torch.arange(width, device=start.device)
         cells = (start + kept) % past.shape[1]
         at = rows.slots[:, None], cells
         update.writes.append((state.positions, at, merged(state.positions[at], own, kept)))
-    keys = keys[:, None, None]  # (B, 1, 1, P)
-    chunk_start = (positions - offset % chunk if not right else start)[:, None, :, None]
-    visible = (keys >= 0) & (keys >= chunk_start - left) & (keys < chunk_start + chunk + right)
-    distance = torch.where(visible, keys - positions[:, None, :, None], 0)
+    keys = keys.reshape(-1, 1, 1, state.positions.shape[1])
+    queries = positions.reshape(len(keys), 1, -1, 1)
+    begin = queries[:, :, :1]
+    visible = (keys >= 0) & (keys >= begin - left) & (keys < begin + chunk + right)
+    distance = torch.where(visible, keys - queries, 0)
     furthest = -(left + chunk + right - 1), chunk + right - 1
-    return Sight(visible, distance, furthest, positions, cells, kept)
+    return Sight(visible, distance, furthest, positions, cells, kept, source)
+
+
+def ring_by_chunk(start: Tensor, chunks: int, chunk: int, cells: int) -> Tensor:
+    """What each cell holds when each chunk is in the ring, (B, chunks * P); see ``Sight.source``.
+
+    ``start`` (B, 1) is the position of the first new frame.
+    """
+    cell = torch.arange(cells, device=start.device)
+    last = start + chunk * torch.arange(1, chunks + 1, device=start.device) - 1  # (B, chunks)
+    latest = last[..., None] - (last[..., None] - cell) % cells  # position in a cell, if any
+    new = cells + latest - start[..., None]
+    return torch.where(latest < start[..., None], cell, new).flatten(1)
 
 
 def progress(state: AttentionState, rows: Rows) -> tuple[Tensor, Tensor | slice, Tensor]:

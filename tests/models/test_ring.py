@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.ring import Rows
+from models.ring import Ring, Rows, open_ring, progress
+from models.state import AttentionState, Update
 from models.wav2vec2_bert import Chunking
 from tests.models.networks import POSITIONS, acoustic, network
 from tests.models.test_streaming import (
@@ -51,6 +52,38 @@ def test_several_chunks_in_one_call_equal_one_call_each(position, adapter):
             waiting[slot] = waiting[slot][len(numbers) :]
             parts = row.split(size)[: len(numbers)]
             assert (torch.stack(parts) - logits[numbers]).abs().max() <= TOLERANCE
+
+
+@pytest.mark.parametrize("chunks", [2, 3, 9])
+def test_each_of_several_chunks_finds_the_ring_as_it_would_alone(chunks):
+    """Cell for cell, so that attention adds up the same numbers in the same order."""
+    generator = torch.Generator().manual_seed(3)
+    like, geometry, slots = torch.zeros(()), (8, 4, 0), torch.tensor([1, 3])
+    together, alone = (AttentionState.init(4, 1, 12, 1, 2, like) for _ in range(2))
+    for count in (1, chunks, 1, chunks, chunks):
+        new = torch.randn(2, 4 * count, 1, 2, generator=generator)
+        found, expected = [], []
+        for state, width, answers in ((together, count, found), (alone, 1, expected)):
+            for piece in new.split(4 * width, dim=1):
+                rows, update = Rows(slots, *[torch.full((2,), 4 * width)] * 2), Update([])
+                sight = open_ring(state, rows, 4 * width, geometry, update)
+                keys, _ = Ring(state.keys[:, 0], state.values[:, 0], rows, update).extend(
+                    piece, piece, sight
+                )
+                parts = (
+                    sight.visible,
+                    sight.distance,
+                    torch.where(sight.visible[:, 0, :1].mT[..., None], keys, 0.0),
+                )
+                answers.append([part.unflatten(0, (2, width)) for part in parts])
+                update.writes.append(progress(state, rows))
+                update.commit()
+        ours, theirs = (
+            [torch.cat(each, dim=1) for each in zip(*a, strict=True)] for a in (found, expected)
+        )
+        assert all(map(torch.equal, ours, theirs))
+    assert torch.equal(together.keys, alone.keys)
+    assert torch.equal(together.positions, alone.positions)
 
 
 @pytest.mark.parametrize(("right", "frames"), [(0, 6), (2, 12), (2, 8)])
