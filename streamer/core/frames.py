@@ -50,6 +50,14 @@ class Frames:
     log_probs: npt.NDArray[np.float32]
     all_log_probs: npt.NDArray[np.float32] | None = None
 
+    def __reduce__(self) -> tuple[Any, tuple[bytes, bytes, bytes, int]]:
+        """As plain bytes, and how many labels: pickled arrays would take three times as long."""
+        every = self.all_log_probs
+        packed = b"" if every is None else every.astype(np.float32).tobytes()
+        ids, best = self.token_ids.astype(np.int64), self.log_probs.astype(np.float32)
+        labels = 0 if every is None else every.shape[1]
+        return _unpacked, (ids.tobytes(), best.tobytes(), packed, labels)
+
     def part(self, begin: int, end: int) -> "Frames":
         """The frames [begin, end)."""
         if begin == 0 and end == len(self.token_ids):
@@ -60,3 +68,8 @@ class Frames:
             self.log_probs[begin:end],
             None if every is None else every[begin:end],
         )
+
+
+def _unpacked(ids: bytes, best: bytes, every: bytes, labels: int) -> Frames:
+    matrix = np.frombuffer(every, np.float32).reshape(-1, labels) if labels else None
+    return Frames(np.frombuffer(ids, np.int64), np.frombuffer(best, np.float32), matrix)
