@@ -5,7 +5,8 @@
 A stream-step is one chunk of one stream: its packets sent, a window cut, frames folded in, events
 read. The CPU time is that of the whole process, the client's tasks included. "silence" has blank
 frames only; "speech" has 12 letters and 3 words per second. Every stream sends a chunk, and the
-next one when all are decoded: as in real time, none waits for room.
+next one when all are decoded: as in real time, none waits for room. The first line of each is the
+core alone, one stream without engine, tasks and threads.
 """
 
 import asyncio
@@ -17,9 +18,10 @@ import numpy as np
 
 from streamer.core.chunker import Window
 from streamer.core.frames import Frames
+from streamer.core.stream import Stream
 from streamer.engine.engine import Engine
 from streamer.engine.session import Session
-from tests.fakes import CONTEXT, GRID, FakeModel, read_frames, silence, speak
+from tests.fakes import CONTEXT, GRID, LABELS, FakeModel, read_frames, silence, speak
 
 CHUNK_SAMPLES = GRID.samples(CONTEXT.chunk)
 TAIL = silence(GRID.seconds(GRID.tail_samples))
@@ -76,12 +78,26 @@ async def measure(streams: int, chunk: np.ndarray, packet_samples: int, steps: i
     print(f"{streams:8d} {1000 * packet_samples // 16_000:10d} {batch:10.1f} {cpu_us:13.1f}")
 
 
+def measure_core(chunk: np.ndarray, steps: int) -> None:
+    stream, frames = Stream(CONTEXT, GRID, LABELS), read_frames(chunk, GRID.hop_samples)
+    stream.accept_waveform(TAIL)
+    start_s = time.process_time()
+    for _ in range(steps):
+        stream.accept_waveform(chunk)
+        stream.next_window()
+        stream.accept_frames(frames)
+        stream.take_events()
+    cpu_us = (time.process_time() - start_s) * 1e6 / steps
+    print(f"{'core':>8} {1000 * len(chunk) // 16_000:10d} {1:10.1f} {cpu_us:13.1f}")
+
+
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     speech = speak("abc e", 2, 1)[:CHUNK_SAMPLES]
     speech = np.concatenate([speech, np.zeros(CHUNK_SAMPLES - len(speech), np.float32)])
     for name, chunk in {"silence": np.zeros_like(speech), "speech": speech}.items():
         print(f"{name:8}  packet ms mean batch  CPU µs/step")
+        measure_core(chunk, steps)
         for packet_samples in (CHUNK_SAMPLES, 320):
             for streams in (1, 100, 1000):
                 asyncio.run(measure(streams, chunk, packet_samples, steps))
