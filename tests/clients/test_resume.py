@@ -151,12 +151,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognition, "ANSWER_TIMEOUT_S", 1.0)
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that was cut off silently is soon given up; one that is only slow loses nothing."""
-    monkeypatch.setattr(recognition, "ANSWER_TIMEOUT_S", 1.0)
-
-
 @in_loop
 async def test_no_cut_loses_or_doubles_anything() -> None:
     outcome = await run()
