@@ -99,14 +99,13 @@ class Stream:
     ) -> int:
         """Other settings (None: as they are) for what comes behind the samples so far.
 
-        Returns their number, and the settings hold from exactly there, however much is decoded:
-        endpoint rules from that sample, options and keywords from the first frame that begins there
-        or later, masks for words and written form for last words that do. Options that are not
-        `supported` are ignored. ValueError as `check_configure`.
+        Returns their number, and the settings hold from there, however much is decoded: options and
+        keywords for frames that begin there or later, masks for words, written form for last words.
+        Options that are not `supported` are ignored. ValueError as `check_configure`.
         """
         self.check_configure(text, keywords)
-        state, at = self._state, self._state.timeline.received
-        clock = state.timeline.clock_received
+        state, timeline = self._state, self._state.timeline
+        at, clock = timeline.received, timeline.clock_received
         options = options and supported(self._search, options)[0]
         self._settings = self._settings.changed(endpoint, options, text, keywords)
         if state.speech and endpoint.vad:
@@ -243,10 +242,9 @@ class Stream:
         return window.start_sample + self._grid.samples(window.chunk)  # behind its chunk
 
     def _settle(self, decoded: Decoded) -> None:
-        transcript = self._state.transcript
         if decoded.spotted:
-            transcript.say(*heard_keywords(decoded.spotted, self._state.timeline))
-        transcript.settle(decoded)
+            self._state.transcript.say(*heard_keywords(decoded.spotted, self._state.timeline))
+        self._state.transcript.settle(decoded)
 
     def _mark(self, mark: Mark) -> None:
         state = self._state

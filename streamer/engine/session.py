@@ -69,11 +69,9 @@ class Session:
         self._max_backlog_samples, self._max_windows = max_backlog_samples, max_windows
         self._now = asyncio.get_running_loop().time
         self._deadlines: deque[float] = deque()  # of the ready windows
-        self._max_events = max_events
-        self._outbox = Outbox(max_events)
+        self._max_events, self._outbox = max_events, Outbox(max_events)
         self._outboxes = [self._outbox]  # those that did not fail
-        self._room = asyncio.Event()
-        self._is_finished = False  # no more input
+        self._room, self._is_finished = asyncio.Event(), False  # whether no more input comes
         self.lost_samples = 0  # reported so far
         self._over: SessionError | None = None  # what a call after the end raises
 
@@ -180,9 +178,8 @@ class Session:
     def add_outbox(self) -> Outbox:
         """Another sink, for the events from now on."""
         self._check_input()
-        outbox = Outbox(self._max_events)
-        self._outboxes.append(outbox)
-        return outbox
+        self._outboxes.append(Outbox(self._max_events))
+        return self._outboxes[-1]
 
     @property
     def ready_windows(self) -> int:
@@ -218,21 +215,18 @@ class Session:
         An exception behind which there are none ends the session; what came before is told first.
         """
         try:
-            self._take(answers)
+            try:
+                for answer in answers:
+                    if isinstance(answer, Exception):
+                        raise answer
+                    if isinstance(answer, Frames):
+                        answer = self.decode(answer)
+                    self._stream.accept_decoded(answer)
+            finally:
+                self._room.set()
+                self._announce()
         except Exception as cause:
             self._break_down(cause)
-
-    def _take(self, answers: Sequence[Frames | Decoded | Exception]) -> None:
-        try:
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-                if isinstance(answer, Frames):
-                    answer = self.decode(answer)
-                self._stream.accept_decoded(answer)
-        finally:
-            self._room.set()
-            self._announce()
 
     def fail(self, error: SessionError) -> None:
         """End with `error` behind the events queued so far; no effect if the session is over."""

@@ -134,11 +134,9 @@ class RememberingDetector:
     """A detector that has heard the whole recording beforehand, and says so piece by piece."""
 
     def __init__(self, detector: Detector) -> None:
-        self.frame_samples = detector.frame_samples
-        self.context_samples = detector.context_samples
+        self.frame_samples, self.context_samples = detector.frame_samples, detector.context_samples
         self._detector = detector
-        self._said = np.zeros(0, np.float32)
-        self._at = 0
+        self._said, self._at = np.zeros(0, np.float32), 0
 
     def hear(self, samples: np.ndarray) -> None:
         """The recording from whose beginning on `detect` answers."""
