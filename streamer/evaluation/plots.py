@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = {"substitutions": "#d9a441", "deletions": "#c0504d", "insertions": "#6a8caf"}
 MOST_GROUPS = 30
+LINES = ("-", "--", ":")  # where there are more conditions than colours
 FFT_SAMPLES = 512
 FFT_HOP_SAMPLES = 160
 DYNAMIC_RANGE_DB = 70
@@ -36,7 +37,7 @@ def errors_by_condition(errors: Mapping[str, Edits]) -> str:
     with rc_context(pictures.STYLE):
         figure = pictures.figure(1.6 + 1.1 * len(errors), 3)
         axes = figure.add_subplot()
-        names = [each.replace(" ", "\n") for each in errors]
+        names = [each.replace(" ", "\n").replace("+", "\n+") for each in errors]
         below = np.zeros(len(names))
         for kind, color in KINDS.items():
             rates = [100 * getattr(each, kind) / max(1, each.length) for each in errors.values()]
@@ -68,7 +69,7 @@ def errors_by_group(groups: Mapping[str, Mapping[str, Edits]]) -> str:
         axes.set_yticks(range(len(names)), labels)
         axes.invert_yaxis()
         axes.set_xlabel("WER %")
-        figure.legend(loc="outside upper center", ncols=min(4, len(groups)), frameon=False)
+        figure.legend(loc="outside upper center", ncols=min(3, len(groups)), frameon=False)
         return pictures.uri(figure, "svg")
 
 
@@ -85,7 +86,8 @@ def distributions(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
                     ordered = 1000 * np.sort(values)
                     share = np.arange(1, len(ordered) + 1) / len(ordered)
                     color = pictures.COLORS[index % len(pictures.COLORS)]
-                    axes.step(ordered, share, where="post", color=color, label=name)
+                    line = LINES[index // len(pictures.COLORS) % len(LINES)]
+                    axes.step(ordered, share, line, where="post", color=color, label=name)
             every = [1000 * value for values in lines.values() for value in values]
             low, high = np.percentile(every, (0.5, 99)) if every else (0, 0)
             if low < high:  # else a few words that are aligned badly would set the scale

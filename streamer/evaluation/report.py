@@ -11,6 +11,7 @@ from streamer.evaluation.experiment import Condition, Item, Outcome
 from streamer.evaluation.offline import OfflineModel, reference_times
 from streamer.evaluation.results import Figures, Results
 from streamer.reporting import page as pages
+from streamer.reporting.pictures import COLORS
 
 WORST = 8
 STYLE = """
@@ -97,7 +98,8 @@ def _latencies(condition: Condition, name: str) -> list[float]:
 
 def _group_charts(figures: Sequence[Figures]) -> Iterator[str]:
     for name in ("source", "speaker"):
-        groups = {each.name: getattr(each, f"by_{name}") for each in figures}
+        shown = figures[: len(COLORS)]  # more bars nobody can tell apart
+        groups = {each.name: getattr(each, f"by_{name}") for each in shown}
         count = len(next(iter(groups.values())))
         if count:
             yield f"<h2>Word error rate by {name}</h2>"
@@ -108,6 +110,8 @@ def _group_charts(figures: Sequence[Figures]) -> Iterator[str]:
             yield pages.picture(plots.errors_by_group(words), f"word error rate by {name}")
             if count > plots.MOST_GROUPS:
                 yield f"<p><small>the worst {plots.MOST_GROUPS} of {count}</small></p>"
+            if len(shown) < len(figures):
+                yield f"<p><small>the first {len(shown)} of {len(figures)} conditions</small></p>"
 
 
 def _worst(results: Results, model: OfflineModel) -> Iterator[str]:

@@ -11,6 +11,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 70rem; m
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .15rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb }
+td { white-space: nowrap }
 td:first-child, th:first-child { text-align: left; white-space: pre }
 dt { font-weight: 600; margin-top: .4rem } dd { margin-left: 1.2rem }
 img { max-width: 100% } .wide { overflow-x: auto } .wide img { max-width: none }
@@ -46,7 +47,7 @@ def table(rows: Sequence[Row]) -> str:
         mark = "th" if index == 0 or not row.cells else "td"
         cells = "".join(f"<{mark}>{escape(text)}</{mark}>" for text in (row.label, *row.cells))
         lines.append(f"<tr>{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
+    return f'<div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def picture(uri: str, text: str) -> str:

@@ -86,6 +86,16 @@ def test_the_same_results_give_the_same_page(results):
     assert report.page(results, model) == report.page(results, model)
 
 
+def test_more_conditions_than_colours_are_all_in_the_tables(results):
+    names = [f"cache default beam+lm {index}" for index in range(11)]
+    figures = [replace(results.figures[1], name=name) for name in names]
+    conditions = [replace(results.conditions[1], name=name) for name in names]
+    many = replace(results, figures=figures, conditions=conditions)
+    page = Page(report.page(many, FakeOfflineModel()))
+    assert all(page.texts.count(name) == 2 for name in names)
+    assert page.texts.count("the first 7 of 11 conditions") == 2  # by source, by speaker
+
+
 def test_noise_alone_has_a_page_without_error_rates(recorded):  # noqa: F811
     noise = results_of([recorded("noise", speak("hm"), "")])
     page = Page(report.page(noise, FakeOfflineModel()))
