@@ -16,7 +16,7 @@ from streamer.edges.mqtt.discovery import announcement
 from streamer.edges.mqtt.edge import address
 from streamer.engine.engine import Engine
 from tests.brokers import Heard, line, mosquitto, subscriber
-from tests.edges.test_mqtt import RULES, publishing, quick_retries, spoken
+from tests.edges.over_mqtt import RULES, publishing, quick_retries, spoken
 from tests.fakes import FakeModel
 from tests.serving import in_loop
 

@@ -18,7 +18,7 @@ from streamer.edges.mqtt import store as stores
 from streamer.edges.mqtt.store import Kept, Store, StoreError
 from tests.brokers import line, mosquitto, subscriber
 from tests.commands import ROOT
-from tests.edges.test_mqtt import once, publishing, quick_retries, spoken
+from tests.edges.over_mqtt import once, publishing, quick_retries, spoken
 from tests.serving import in_loop
 from tests.speaker import UTTERANCES
 

@@ -10,7 +10,7 @@ from streamer.core.decoder import BeamSearch
 from streamer.core.options import DecodingOptions
 from streamer.core.scoring import NoScorer
 from tests.brokers import mosquitto, subscriber
-from tests.edges.test_mqtt import control, packets, publishing
+from tests.edges.over_mqtt import control, packets, publishing
 from tests.fakes import FakeModel, SearchedModel, silence, speak
 from tests.serving import in_loop
 
