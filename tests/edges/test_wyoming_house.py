@@ -17,8 +17,8 @@ from streamer.edges.wyoming import announcement
 from streamer.edges.wyoming.announcement import reachable
 from tests import peers
 from tests.brokers import free_port
+from tests.edges.over_wyoming import serving
 from tests.edges.test_hermes import wav
-from tests.edges.test_wyoming import serving
 from tests.fakes import speak
 from tests.serving import in_loop
 
