@@ -24,7 +24,7 @@ from models.training.network import drop_out, encoder_config
 from models.training.recipe import Geometry, Recipe
 from models.wav2vec2_bert import Wav2Vec2BertForCTC
 from tests.commands import ROOT, STREAMER
-from tests.models.training.test_scratch import write_data
+from tests.models.training.shards import write_data
 
 BINS = 80
 
