@@ -28,13 +28,11 @@ class Stream:
     """The decoding state of one audio source.
 
     Feed it with `accept_waveform`, `flush`, `report_gap` and `input_finished`; while `is_ready()`,
-    give `next_window()` to a model and its answer to `accept_frames`; any of these may leave
-    events for `take_events`. What is said depends on the samples and on where the flushes, gaps
-    and changes lie between them, not on the size of the packets.
-
-    `keywords` change nothing in the decoding; ValueError as by `check_keywords`. With a `detector`
-    rules may have `vad`: what `take_unheard` gives before a window is judged by it, and
-    `accept_verdict` told before that window's frames are accepted.
+    give `next_window()` to a model and its answer to `accept_frames`; any of these may leave events
+    for `take_events`. The samples and where flushes, gaps and changes lie between them decide what
+    is said, not the size of the packets. `keywords` change nothing in the decoding; ValueError as
+    by `check_keywords`. With a `detector` rules may have `vad`: what `take_unheard` gives before a
+    window is judged by it, and `accept_verdict` told before that window's frames are accepted.
     """
 
     def __init__(
@@ -43,15 +41,14 @@ class Stream:
         grid: Grid,
         labels: Labels,
         endpoint: EndpointRules = DEFAULT_RULES,
-        search: BeamSearch | None = None,
+        search: BeamSearch | None = None,  # greedy
         text: TextRules = SPOKEN,
         keywords: Sequence[Phrase] = (),
         options: DecodingOptions = DEFAULT_OPTIONS,
         detector: Detector | None = None,
     ) -> None:
         self._context, self._grid, self._detector = context, grid, detector
-        self._chunk_samples = grid.samples(context.chunk)
-        self._labels, self._search = labels, search  # None: greedy
+        self._labels, self._search, self._chunk_samples = labels, search, grid.samples(context.chunk)
         check_keywords(keywords, labels, text)
         self._settings = Settings(endpoint, supported(search, options)[0], text, tuple(keywords))
         self.reset()
@@ -138,6 +135,10 @@ class Stream:
         """Whether `next_windows` may be called: a window is ready and none is in flight."""
         return not self._state.in_flight and self._state.chunker.is_ready()
 
+    def is_behind(self) -> bool:
+        """Whether a window is ready or in flight."""
+        return bool(self._state.in_flight or self._state.chunker.is_ready())
+
     @property
     def ready_windows(self) -> int:
         """Windows whose samples are all there, those in flight not counted."""
@@ -167,10 +168,9 @@ class Stream:
 
     def wants_verdict(self) -> bool:
         """Whether a verdict on what is unheard may end the utterance before a window is ready."""
-        state = self._state
-        if state.speech is None or not state.speech.is_on:
-            return False
-        return state.transcript.wants_verdict(state.timeline.ahead(self._chunk_samples))
+        state, ahead = self._state, self._state.timeline.ahead(self._chunk_samples)
+        is_on = state.speech is not None and state.speech.is_on
+        return is_on and state.transcript.wants_verdict(ahead)
 
     def accept_verdict(self, probabilities: Probabilities) -> None:
         """The detector's answer to the oldest samples taken."""

@@ -132,6 +132,13 @@ class Channels:
         """Waveform that all channels have: the last one gets its own last."""
         return self.sessions[-1].received_samples
 
+    def are_decoded(self, samples: int) -> bool:
+        """Whether so many are, and all that was received but for what fills no window yet."""
+        return all(
+            session.decoded_samples >= samples and session.is_caught_up()
+            for session in self.sessions
+        )
+
     @property
     def options(self) -> DecodingOptions:
         """What holds for the audio that is sent now."""

@@ -57,6 +57,10 @@ class Outbox:
             self._end = end
             self._changed.set()
 
+    def holds_events(self) -> bool:
+        """Whether there is an event that was not taken."""
+        return bool(self._events)
+
     @property
     def error(self) -> SessionError | None:
         """Why it failed, if it did."""

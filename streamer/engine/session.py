@@ -44,9 +44,8 @@ class Host(Protocol):
 class Session:
     """One stream in the engine: `await send(samples)`, `async for event in session`.
 
-    One task sends, another may take the events. Leaving the `async with` block before the
-    `Closed` event aborts the session. The slot is given back as soon as the session is over;
-    events that are queued by then can still be taken.
+    One task sends, another may take the events. Leaving the `async with` block before the `Closed`
+    event aborts it. The slot is given back as soon as it is over; queued events can still be taken.
 
     At its limits: undecoded audio beyond `max_backlog_samples`, or more than `max_windows` that
     are ready, makes `send` and `flush` wait (a flush costs a window however little audio it
@@ -158,6 +157,10 @@ class Session:
         """Of these, the ones that were decoded."""
         return self._stream.received_samples - self._stream.pending_samples
 
+    def is_caught_up(self) -> bool:
+        """Whether each window that is there was decoded, and each event taken."""
+        return not (self._stream.is_behind() or self._outbox.holds_events())
+
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come, except events that are queued already."""
@@ -219,9 +222,8 @@ class Session:
                 for answer in answers:
                     if isinstance(answer, Exception):
                         raise answer
-                    if isinstance(answer, Frames):
-                        answer = self.decode(answer)
-                    self._stream.accept_decoded(answer)
+                    decoded = self.decode(answer) if isinstance(answer, Frames) else answer
+                    self._stream.accept_decoded(decoded)
             finally:
                 self._room.set()
                 self._announce()
@@ -250,9 +252,8 @@ class Session:
 
     def _free_samples(self) -> int:
         self._check_input()
-        if self._has_windows_enough():
-            return 0
-        return self._max_backlog_samples - self._stream.pending_samples
+        room = self._max_backlog_samples - self._stream.pending_samples
+        return 0 if self._has_windows_enough() else room
 
     def _has_windows_enough(self) -> bool:
         return len(self._deadlines) > self._max_windows

@@ -6,6 +6,7 @@ from websockets.asyncio.client import connect
 
 from streamer import messages as m
 from streamer.config import ServerConfig
+from tests.engine.harness import GatedModel
 from tests.fakes import speak
 from tests.http import HANDSHAKE, ask, get
 from tests.serving import finals, in_loop, pcm, said, service
@@ -66,3 +67,25 @@ async def test_a_handshake_that_is_half_done_at_the_end_is_answered() -> None:
         await socket.close()
     await leaving
     writer.close()
+
+
+@in_loop
+async def test_a_word_that_is_received_but_not_decoded_is_heard_in_one_piece() -> None:
+    model = GatedModel()
+    entered = service(ServerConfig(port=0, drain_timeout_s=3_600), model=model)
+    running = await entered.__aenter__()
+    async with connect(running.url) as socket:
+        await socket.send(START)
+        await socket.recv()
+        leaving = asyncio.create_task(entered.__aexit__(None, None, None), name="leave")
+        while not isinstance(message := m.decode_server(await socket.recv(decode=True)), m.GoAway):
+            pass
+        await socket.send(LAMP[:20_000])  # more than is waited for, and in the midst of a word
+        while not isinstance(message, m.Ack) or message.received < 8_000:
+            message = m.decode_server(await socket.recv(decode=True))
+        for each in (LAMP[20_000:], STOP):
+            await socket.send(each)
+        model.open_for_good()
+        heard, code = await said(socket)
+        assert (finals(heard), code) == (["turn on the lamp"], 1012)
+        await leaving

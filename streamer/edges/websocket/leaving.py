@@ -14,7 +14,7 @@ from streamer.edges.websocket.peer import ENDINGS
 IDLE_S = 1.0  # a client that sends nothing for so long has no more to say
 NOTICE_S = 60.0  # before a session has lasted too long
 RETRY_S = 2.0  # until a server that ends has an heir, perhaps
-SAMPLES = SAMPLE_RATE // 2  # a word that has begun is known by then
+SAMPLES = SAMPLE_RATE // 2  # a word that has begun is known when these are decoded
 REASONS = {
     "restart": "the server ends: start another session when it is back",
     "too_long": "the session has lasted as long as it may: start another",
@@ -27,7 +27,7 @@ class Leaving:
 
     reason: str
     until: float  # loop time by which it comes, whatever is being said
-    from_samples: int  # before it comes, so many samples must have been received
+    from_samples: int  # before it comes, so many samples must have been decoded
 
     @property
     def close_code(self) -> int:
@@ -35,9 +35,14 @@ class Leaving:
         return ENDINGS[self.reason].close_code
 
     def is_due(self, conversation: Conversation, now: float) -> bool:
-        """Whether an utterance is over, or what is left of it must be cut off."""
-        has_begun = conversation.session.received_samples >= self.from_samples
-        return now >= self.until or (has_begun and not conversation.is_speaking)
+        """Whether an utterance is over, or what is left of it must be cut off.
+
+        While a window waits to be decoded nobody knows: a word may have begun in it.
+        """
+        if now >= self.until:
+            return True
+        is_known = conversation.session.are_decoded(self.from_samples)
+        return is_known and not conversation.is_speaking
 
     def announcement(self, now: float) -> messages.GoAway:
         """What the client is told."""
