@@ -48,7 +48,8 @@ class Stream:
         detector: Detector | None = None,
     ) -> None:
         self._context, self._grid, self._detector = context, grid, detector
-        self._labels, self._search, self._chunk_samples = labels, search, grid.samples(context.chunk)
+        self._labels, self._search = labels, search
+        self._chunk_samples = grid.samples(context.chunk)
         check_keywords(keywords, labels, text)
         self._settings = Settings(endpoint, supported(search, options)[0], text, tuple(keywords))
         self.reset()
