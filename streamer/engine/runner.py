@@ -205,8 +205,8 @@ class ModelRunner:
         (streams, frames, labels), best_BU = log_probs_BUV.shape, log_probs_BUV.max(dim=-1)
         # One copy for all of it: an id is a whole number that float32 holds.
         leaving = [best_BU.values, best_BU.indices.to(log_probs_BUV.dtype)]
-        is_searched = self.search is not None
-        wants = [row for row, run in enumerate(runs) if is_searched or run[0].wants_all]
+        all_want = self.search is not None
+        wants = [row for row, run in enumerate(runs) if all_want or any(w.wants_all for w in run)]
         if wants:
             leaving.append(log_probs_BUV[wants] if len(wants) < streams else log_probs_BUV)
         host = torch.cat([each.flatten() for each in leaving]).cpu().numpy()

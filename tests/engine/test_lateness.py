@@ -175,6 +175,18 @@ def test_several_windows_in_a_call_equal_one_call_each(position, changes):
             assert np.allclose(a.log_probs, b.log_probs, atol=1e-4)
 
 
+def test_windows_in_a_call_are_given_all_log_probs_if_one_of_them_wants_them():
+    """As where keywords are listened for from the middle of what is late."""
+    context, samples = Context(left=9, chunk=3, right=0), speech(20_000, 7)
+    model = ModelRunner(
+        acoustic(3), mode="cache", context=context, slots=1, device="cpu", dtype="float32"
+    )
+    first, second = list(all_windows(model, samples))[:2]
+    frames = model.run([0, 0], [first, second._replace(wants_all=True)])
+    assert frames[1].all_log_probs is not None
+    assert np.array_equal(frames[1].all_log_probs.max(axis=1), frames[1].log_probs)
+
+
 def test_a_recording_sent_at_once_equals_the_recognizer():
     context, samples = Context(left=24, chunk=8, right=0), speech(200_000, 5)
 
