@@ -91,7 +91,7 @@ def stream(model: ModelRunner, clips: Sequence[Clip]) -> None:
             each.accept_waveform(clip.samples)
             each.input_finished()
         while slots := [slot for slot, each in enumerate(streams) if each.is_ready()]:
-            windows = [replace(streams[slot].next_window(), wants_all=True) for slot in slots]
+            windows = [streams[slot].next_window()._replace(wants_all=True) for slot in slots]
             for slot, window, frames in zip(slots, windows, model.run(slots, windows), strict=True):
                 assert frames.all_log_probs is not None
                 chunk = frames.all_log_probs[window.left : window.left + window.chunk]
