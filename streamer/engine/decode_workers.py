@@ -73,7 +73,7 @@ class _Worker:
         paths = [path or os.getcwd() for path in sys.path]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
-        command = (sys.executable, "-c", _PROGRAM)
+        command = (sys.executable, "-P", "-c", _PROGRAM)  # nothing of the folder it is in
         self._process = process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True
         )

@@ -231,6 +231,17 @@ def test_processes_that_cannot_begin_are_a_sentence():
     assert children() == []
 
 
+def test_what_lies_in_the_folder_that_a_server_is_started_in_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "pickle.py").write_text("raise SystemExit(4)")
+    monkeypatch.chdir(tmp_path)
+
+    async def main():
+        async with Recording(1) as running:
+            return await heard(running.open_session(), 3)
+
+    assert run(main())
+
+
 def test_an_engine_that_is_left_by_an_error_leaves_no_process():
     async def main():
         async with Recording(2) as running:
