@@ -5,6 +5,7 @@ events.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -37,7 +38,7 @@ class Wordings:
             self._rules.append(rules)
 
     def forget(self, before: float) -> None:
-        """No word will begin before that time again."""
+        """No word will begin before that time again; one that does has the oldest rules left."""
         while len(self._since) > 1 and self._since[1] <= before:
             del self._since[0], self._rules[0]
 
@@ -80,7 +81,4 @@ class Wordings:
             yield self._rules[index], list(part)
 
     def _index(self, word: Word) -> int:
-        index = len(self._since) - 1
-        while self._since[index] > word.start:
-            index -= 1
-        return index
+        return max(0, bisect_right(self._since, word.start) - 1)

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from streamer.core.context import Context
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
-from streamer.core.hypothesis import Final, Keyword, Partial
+from streamer.core.hypothesis import Final, Keyword, Partial, Word
 from streamer.core.keywords import Phrase
 from streamer.core.options import DecodingOptions
 from streamer.core.recognizer import Recognizer
 from streamer.core.text_rules import SPOKEN, TextRules
-from streamer.core.wordings import MAX_RULES
+from streamer.core.wordings import MAX_RULES, Wordings
 from streamer.text.written import written
 from tests.fakes import FakeModel, SearchedModel, silence, speak
 
@@ -92,6 +92,16 @@ def test_what_cannot_be_is_refused_and_changes_nothing():
     events = recognizer.decode()
     assert [e.keyword for e in events if isinstance(e, Keyword)] == ["route five"]
     assert [final.text for final in finals(events)] == ["route five"]
+
+
+def test_a_word_from_before_all_rules_that_are_left_has_the_oldest_of_them():
+    """Words are aligned when they are settled, and may be found to begin much sooner."""
+    wordings = Wordings(SPOKEN)
+    wordings.add(5.0, REDACTED)
+    wordings.forget(6.0)
+    wordings.add(7.0, SPOKEN)
+    words = [Word("five", start, start + 0.5, 1.0) for start in (4.0, 6.5, 8.0)]
+    assert [word.word for word in wordings.final(words)] == ["[number]", "five"]
 
 
 def test_rules_that_keep_changing_within_an_utterance_come_to_an_end():
