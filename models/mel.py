@@ -1,7 +1,7 @@
 """Kaldi log-mel energies: windows of 25 ms every 10 ms through a bank of triangles.
 
 Owns the numbers of the filter bank, which must match ``transformers.SeamlessM4TFeatureExtractor``
-(tests/models/test_features.py holds it to that). Must not know: normalisation, stacking, streams.
+(tests/models/test_mel.py holds it to that). Must not know: normalisation, stacking, streams.
 
 Shapes: B stream, S sample, M mel frame (10 ms), C mel bin.
 """

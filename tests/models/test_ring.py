@@ -13,7 +13,7 @@ from models.ring import Ring, Rows, open_ring, progress
 from models.state import AttentionState, Update
 from models.wav2vec2_bert import Chunking
 from tests.models.networks import POSITIONS, acoustic, network
-from tests.models.test_streaming import (
+from tests.models.scripts import (
     ADAPTER,
     TOLERANCE,
     TWO_ADAPTERS,
