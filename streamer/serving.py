@@ -37,25 +37,37 @@ async def serve(
     Caption files and MQTT begin first and end last: they have the sessions of all the others.
     Raises ConfigError, CaptionFileError and ListenError for what cannot be served.
     """
-    async with AsyncExitStack() as edges:
-        places = []
-        if settings.captions.folder:
-            places.append(await _begin_captions(edges, engine, settings.captions))
-        if settings.mqtt.url:
-            places.append(await _begin_mqtt(edges, engine, settings))
-        if settings.wyoming.port:
-            places.append(await _begin_wyoming(edges, engine, settings, model.name))
-        own = websocket.WebSocketServer(engine, settings.endpoint, settings.server, model)
-        listening = await edges.enter_async_context(own)
-        address = f"{_shown(settings.server.host)}:{listening.port}"
-        latency = f"latency {model.latency_ms} ms"
-        ws, http = ("wss", "https") if settings.server.tls_cert else ("ws", "http")
-        print(f"serving {model.name} ({latency}) at {ws}://{address}/v1/stream")
-        print(*places, f"live captions in a browser at {http}://{address}/", sep="\n", flush=True)
-        async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(_renew(own, renew), name="renew")
-            await told.wait()
-            renewing.cancel()
+    try:
+        async with AsyncExitStack() as edges:
+            places = []
+            if settings.captions.folder:
+                places.append(await _begin_captions(edges, engine, settings.captions))
+            if settings.mqtt.url:
+                places.append(await _begin_mqtt(edges, engine, settings))
+            if settings.wyoming.port:
+                places.append(await _begin_wyoming(edges, engine, settings, model.name))
+            own = websocket.WebSocketServer(engine, settings.endpoint, settings.server, model)
+            listening = await edges.enter_async_context(own)
+            address = f"{_shown(settings.server.host)}:{listening.port}"
+            latency = f"latency {model.latency_ms} ms"
+            ws, http = ("wss", "https") if settings.server.tls_cert else ("ws", "http")
+            print(f"serving {model.name} ({latency}) at {ws}://{address}/v1/stream")
+            print(
+                *places, f"live captions in a browser at {http}://{address}/", sep="\n", flush=True
+            )
+            async with asyncio.TaskGroup() as tasks:
+                renewing = tasks.create_task(_renew(own, renew), name="renew")
+                await told.wait()
+                renewing.cancel()
+    except ExceptionGroup as failures:
+        raise _unwrapped(failures) from None
+
+
+def _unwrapped(failure: Exception) -> Exception:
+    """What one edge raised alone, without the groups that the tasks of others put around it."""
+    while isinstance(failure, ExceptionGroup) and len(failure.exceptions) == 1:
+        (failure,) = failure.exceptions
+    return failure
 
 
 async def _renew(server: websocket.WebSocketServer, asked: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ import pytest
 import webvtt
 
 from streamer import messages as m
+from tests.brokers import free_port
 from tests.commands import ROOT, STREAMER, finals, run, run_process, use
 from tests.sound import play, sound_server
 
@@ -97,9 +98,13 @@ def test_a_port_in_use_is_one_clear_line(model: str) -> None:
     with serving(*use(model)) as (_, url):
         port = re.search(r":(\d+)/", url)
         assert port is not None
-        status, out, err = run("serve", *use(model), "--port", port.group(1))
+        command = ["serve", *use(model), "--port", port.group(1)]
+        status, out, err = run(*command)
+        edges = ["--wyoming", str(free_port()), "--mqtt", f"mqtt://127.0.0.1:{free_port()}"]
+        edged = run(*command, *edges, "--log-level", "error")
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert "cannot listen on 127.0.0.1" in err
+    assert edged == (status, out, err)  # whatever else was begun by then
 
 
 # --- listen ---------------------------------------------------------------------------------------
