@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
 
 from streamer.core.chunker import Waveform, Window
 from streamer.core.stream import Frames
@@ -17,6 +17,8 @@ from tests.serving import DEADLINE_S
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 FLATNESS = 0.4 / SCALE  # a frame that varies more lies across a step
+
+expect.set_options(timeout=DEADLINE_S * 1000)
 
 
 class BrowserModel(FakeModel):

@@ -7,11 +7,9 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from streamer.config import ServerConfig
 from tests.browser import BrowserModel, browser_page, spoken
-from tests.serving import DEADLINE_S, in_loop, service
+from tests.serving import in_loop, service
 
 FULL, VIEW = "the-token-of-the-speaker", "the-token-of-the-hall"
-
-expect.set_options(timeout=DEADLINE_S * 1000)
 
 
 @pytest.fixture

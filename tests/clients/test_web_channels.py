@@ -11,12 +11,10 @@ from streamer.core.context import Context
 from tests.browser import browser_page
 from tests.edges.test_channels import START, interleaved
 from tests.fakes import FakeModel, speak
-from tests.serving import DEADLINE_S, in_loop, said, service
+from tests.serving import in_loop, said, service
 
 FLUSH, STOP = m.encode(m.Flush()), m.encode(m.Stop())
 LOOKAHEAD = Context(left=0, chunk=16, right=16)
-
-expect.set_options(timeout=DEADLINE_S * 1000)
 
 
 async def live(page: Page) -> list[str]:

@@ -12,7 +12,7 @@ from streamer.config import ServerConfig
 from streamer.edges.websocket import wire as wire_module
 from tests.browser import BrowserModel, browser_page, spoken
 from tests.chaos import Wire
-from tests.serving import DEADLINE_S, in_loop, service
+from tests.serving import in_loop, service
 
 TEXTS = ["turn on the lamp", "close the door", "and then tell me the time", "good night"]
 OUTBOX = Path(__file__).parents[2] / "clients" / "web" / "outbox.js"
@@ -25,8 +25,6 @@ NOTE_CLOSE_CODES = """
         close.call(this, code);
     };
 """
-
-expect.set_options(timeout=DEADLINE_S * 1000)
 
 
 async def listen(page: Page, port: int) -> None:

@@ -8,9 +8,8 @@ from streamer.core.text_rules import TextRules
 from streamer.text.written import written
 from streamer.wording import Wording
 from tests.browser import BrowserModel, browser_page, spoken
-from tests.serving import DEADLINE_S, in_loop, service
+from tests.serving import in_loop, service
 
-expect.set_options(timeout=DEADLINE_S * 1000)
 WORDING = Wording(TextRules(written=True, redact_numbers=True, writer=written))
 
 
