@@ -9,6 +9,7 @@ import os
 import random
 import select
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,10 +80,11 @@ def expecting(*words):
     return DecodingOptions(hotwords=tuple(Hotword(word) for word in words), n_best=3)
 
 
-def children():
-    """Of this process, that run."""
-    with open(f"/proc/self/task/{os.getpid()}/children") as file:
-        return [int(each) for each in file.read().split()]
+def decoders():
+    """The processes for decoding of this process; other tests may have left it others."""
+    parent = Path("/proc/self/task") / str(os.getpid()) / "children"
+    commands = {int(each): Path("/proc", each, "cmdline") for each in parent.read_text().split()}
+    return [each for each, path in commands.items() if b"decode_worker" in path.read_bytes()]
 
 
 async def converse(session, seed):
@@ -118,14 +120,14 @@ async def heard(session, seed):
 def test_what_is_said_is_the_same_with_any_number_of_processes():
     async def all_said(workers):
         async with Recording(workers, keywords=[Phrase("zebra", 0.1)]) as running:
-            assert len(children()) == workers
+            assert len(decoders()) == workers
             sessions = [
                 running.open_session(DEFAULT_RULES, expecting("uvso") if i % 2 else None)
                 for i in range(6)
             ]
             said = await asyncio.gather(*(heard(s, i) for i, s in enumerate(sessions)))
         assert_nothing_leaks(running)
-        assert children() == []
+        assert decoders() == []
         return said, running.windows
 
     none, one, two = (run(all_said(workers)) for workers in (0, 1, 2))
@@ -209,7 +211,7 @@ def test_a_process_that_is_killed_is_replaced_and_takes_only_its_sessions_along(
             said.append(await heard(running.open_session(), 3))
             assert len(first & running.processes) == 1
         assert_nothing_leaks(running)
-        assert children() == []
+        assert decoders() == []
         return said
 
     async def alone():
@@ -228,7 +230,7 @@ def test_processes_that_cannot_begin_are_a_sentence():
 
     with pytest.raises(ConfigError, match="before it was ready: status 3"):
         run(main())
-    assert children() == []
+    assert decoders() == []
 
 
 def test_what_lies_in_the_folder_that_a_server_is_started_in_is_not_run(tmp_path, monkeypatch):
@@ -251,7 +253,7 @@ def test_an_engine_that_is_left_by_an_error_leaves_no_process():
 
     with pytest.raises(ZeroDivisionError):
         run(main())
-    assert children() == []
+    assert decoders() == []
 
 
 def test_a_process_without_its_server_ends():
