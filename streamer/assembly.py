@@ -4,6 +4,7 @@ Imports neither an edge nor any package beside torch, numpy and safetensors, so 
 be built where nothing else is installed. Must not know: where audio comes from, the command line.
 """
 
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +36,8 @@ CHUNK_S = {"low": 0.16, "default": 0.32, "accurate": 0.64}
 LOOKAHEAD_S = {"low": 0.0, "default": 0.0, "accurate": 0.32}
 SESSIONS_PER_WORKER = 256  # their beams take about a fifth of a processor
 WINDOW_LOOKAHEAD_S = 0.64  # a full-attention checkpoint hears badly at its window's right edge
+
+_log = logging.getLogger(__name__)
 
 
 def build_engine(
@@ -111,12 +114,17 @@ def build_runner(
 
 
 def _build_detector(slots: int, device: str) -> SpeechDetector | None:
-    """What hears speech where rules ask for `vad`; None where silero-vad is not installed."""
+    """What hears speech where rules ask for `vad`; None where silero-vad 6 is not installed."""
     path = voice_activity.weights()
     if path is None:
         return None
+    try:
+        network = voice_activity.load(path)
+    except ValueError as error:  # another release, perhaps of another program's
+        _log.warning("no voice detector: %s", error)
+        return None
     return SpeechDetector(
-        voice_activity.load(path).to(device),
+        network.to(device),
         frame_samples=voice_activity.FRAME_SAMPLES,
         context_samples=voice_activity.CONTEXT_SAMPLES,
         channels=voice_activity.CHANNELS,

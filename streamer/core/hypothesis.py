@@ -25,7 +25,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class SpeechStart:
-    """The utterance in progress has its first text; `time` is where that text begins."""
+    """The utterance in progress has its first text, or speech that a detector hears, at `time`."""
 
     time: float
     channel: int | None = None

@@ -108,7 +108,7 @@ class Narrator:
         self._committed_words = 0
 
     def start_speech(self, time: float) -> None:
-        """The first text of the utterance begins at `time`; said once."""
+        """The first text of the utterance, or speech in it, begins at `time`; said once."""
         if not self._speech_started:
             self._speech_started = True
             self._events.append(SpeechStart(time))

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models import voice_activity
 from streamer import api
-from streamer.config import ModelConfig
+from streamer.config import ConfigError, ModelConfig
 from streamer.core.context import Context
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Closed, Final, SpeechStart
@@ -107,6 +109,16 @@ def test_a_runner_forgets_a_stream_in_its_detector_too():
     (anew,) = model.detector.detect([1], [samples])
     assert np.array_equal(first, anew)
     assert not np.array_equal(first, again)
+
+
+def test_another_release_of_the_detector_is_said_and_no_fault_of_the_model(monkeypatch, caplog):
+    monkeypatch.setattr(voice_activity, "weights", lambda: Path("no-such.safetensors"))
+    model = api.build_model(ModelConfig())
+    assert model.detector is None
+    (record,) = caplog.records
+    assert record.getMessage().endswith("has not the weights of silero-vad 6")
+    with pytest.raises(ConfigError, match="--vad needs the package silero-vad"):
+        api.check_endpoint(model, VAD)
 
 
 def test_a_detector_that_fails_on_one_session_fails_that_one_alone():
