@@ -72,6 +72,7 @@ class SpeechMeter:
         self.is_on = False
         self._pending: list[Waveform] = []  # context, then samples not asked for
         self._rest = 0  # of them, those behind the last whole frame
+        self._unheard = 0  # whole frames among them
         self._frames: deque[_Frame] = deque()  # whose verdicts do not count yet
         self._expected: deque[_Frame] = deque()  # of these, the ones without a verdict
         self._end = 0  # of the last frame
@@ -100,6 +101,7 @@ class SpeechMeter:
             frame = _Frame(self._end)
             self._frames.append(frame)
             self._expected.append(frame)
+            self._unheard += 1
 
     def skip(self, lost_samples: int) -> None:
         """Samples were lost; a frame that they cut short is lost with them."""
@@ -122,7 +124,7 @@ class SpeechMeter:
         if len(self._pending) > 1:
             samples = np.concatenate(self._pending)
         used = len(samples) - self._rest
-        self._pending = [samples[used - self._context_samples :]]
+        self._pending, self._unheard = [samples[used - self._context_samples :]], 0
         return samples[:used] if used > self._context_samples else None
 
     def accept_verdict(self, probabilities: Probabilities) -> None:
@@ -160,7 +162,7 @@ class SpeechMeter:
     def may_be_quiet_by(self, since: int, duration: int, until: int) -> bool:
         """Whether verdicts that could be asked for now may bring a `quiet_end` up to `until`."""
         end = self._stretches.quiet_end(since, duration)
-        return bool(self._expected) and self.known < end <= min(until, self._end)
+        return self._unheard > 0 and self.known < end <= min(until, self._end)
 
     def forget(self, before: int) -> None:
         """Nobody will ask for anything before this sample again."""

@@ -175,6 +175,20 @@ def test_a_meter_knows_the_same_however_it_is_asked(parts, seed):
             assert whole.quiet_end(since, 900) == cut.quiet_end(since, 900)
 
 
+def test_a_verdict_that_is_on_its_way_is_not_asked_for_again():
+    meter = SpeechMeter(FakeDetector())
+    meter.turn_on(0)
+    meter.accept(np.zeros(SIZE, np.float32))
+    assert meter.may_be_quiet_by(0, SIZE, SIZE)
+    unheard = meter.take_unheard()
+    assert not meter.may_be_quiet_by(0, SIZE, SIZE)
+    meter.accept(np.zeros(SIZE, np.float32))
+    assert meter.may_be_quiet_by(0, 2 * SIZE, 2 * SIZE)
+    (verdict,) = FakeDetector().detect([0], [unheard])
+    meter.accept_verdict(verdict)
+    assert meter.may_be_quiet_by(0, 2 * SIZE, 2 * SIZE)
+
+
 def test_what_nobody_heard_is_not_quiet():
     meter = SpeechMeter(FakeDetector())
     meter.turn_on(1000)
