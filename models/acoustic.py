@@ -142,12 +142,9 @@ class AcousticModel(nn.Module):
         """
         assert state.encoder is not None
         rows = Rows(slots_B, committed_B * self.stride, valid_B * self.stride, span)
-        before, chunk = state.stats.select(rows.index), state.chunking.chunk
-        extractor, frames = (
-            self.causal_features,
-            samples_BS.shape[1] // self.features.config.hop_samples,
-        )
-        if frames > sum(state.chunking.geometry[1:]):
+        before, (_, chunk, right) = state.stats.select(rows.index), state.chunking.geometry
+        extractor = self.causal_features
+        if samples_BS.shape[1] // self.features.config.hop_samples > chunk + right:
             features, after = extractor.chunks(samples_BS, rows.valid, chunk, before)
         else:
             features, after = extractor.chunk(

@@ -185,10 +185,9 @@ class Stream:
 
     def decode(self, frames: Frames, index: int = 0) -> Decoded:
         """The first half of `accept_frames`; another thread may call this, and `chunk`."""
-        state = self._state
-        if state.decoder is None:
-            state.decoder = new_decoder(self._search, state.settings)
-        return state.decoder.decode(self.chunk(frames, index))
+        if self._state.decoder is None:
+            self._state.decoder = new_decoder(self._search, self._state.settings)
+        return self._state.decoder.decode(self.chunk(frames, index))
 
     def chunk(self, frames: Frames, index: int = 0) -> Chunk:
         """The frames of the window in flight, by the index of several, as a decoder takes them."""
@@ -264,9 +263,9 @@ class Stream:
         return self._state.loudness.measure(self._state.chunker.new_frames())
 
     def _look_ahead(self) -> None:
-        """End the utterance within the next chunk, of which only the loudness counts as known yet.
+        """End the utterance by the quiet of the next chunk, or of less where its segment ends.
 
-        Not beyond, nor beyond the segment: so the time at which audio arrives changes nothing.
+        Of no more, though it may be there: so the time at which audio arrives changes nothing.
         """
         state, transcript = self._state, self._state.transcript
         if transcript.awaits_silence or (state.speech and state.speech.is_on):

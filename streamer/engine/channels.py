@@ -129,7 +129,7 @@ class Channels:
 
     @property
     def received_samples(self) -> int:
-        """Waveform that all channels have: the last one gets its own last."""
+        """Samples that all channels have: the last one gets its own last."""
         return self.sessions[-1].received_samples
 
     def are_decoded(self, samples: int) -> bool:

@@ -47,9 +47,8 @@ class Session:
     One task sends, another may take the events. Leaving the `async with` block before the `Closed`
     event aborts it. The slot is given back as soon as it is over; queued events can still be taken.
 
-    At its limits: undecoded audio beyond `max_backlog_samples`, or more than `max_windows` that
-    are ready, makes `send` and `flush` wait (a flush costs a window however little audio it
-    closes); a session whose outboxes have all failed is over.
+    At its limits: undecoded audio beyond `max_backlog_samples`, or more than `max_windows` ready (a
+    flush costs one), makes `send` and `flush` wait; a session whose outboxes have failed is over.
     """
 
     def __init__(

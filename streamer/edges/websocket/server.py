@@ -6,9 +6,8 @@ messages, sessions, audio, tokens.
 Limits, and what happens at them: too many connections, or viewers among them, get HTTP 503, too
 many of one token or address 429, too many sessions the error `capacity` and 1013; an audio frame
 too large closes with 1009, a text too large with 4400; messages too frequent are read later, so
-that TCP slows the client, and a session that lags does the same; a client that sends nothing for
-`idle_timeout_s` gets the error `timeout` and 4408. `wire` and `door` have the limits of bytes and
-sockets.
+that TCP slows the client, and a session that lags does the same; a client that is silent for
+`idle_timeout_s` gets `timeout` and 4408. `wire` and `door` have the limits of bytes and sockets.
 """
 
 import asyncio
