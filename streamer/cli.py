@@ -81,23 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     heard = ("model", "endpoint", "text", "keywords")
-    files = command("transcribe", _transcribe, "recognise audio files", *heard)
-    files.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
-    channels = files.add_mutually_exclusive_group()
-    channels.add_argument(
-        "--channel",
-        type=int,
-        metavar="NUMBER",
-        help="the channel to hear, from 1 (default: the mean)",
-    )
-    channels.add_argument(
-        "--separate", action="store_true", help="hear each channel by itself, and say which"
-    )
-    files.add_argument("--realtime", action="store_true", help="read at the pace of speech")
-    files.add_argument(
-        "--format", choices=("text", "json", "srt", "vtt"), default="text", help="output"
-    )
-    _add_caption_files(files)
+    _add_audio_files(command("transcribe", _transcribe, "recognise audio files", *heard))
     listen = command("listen", _listen, "live captions of a microphone", *heard)
     listen.add_argument("--input", metavar="DEVICE", help="number or name, see: streamer devices")
     _add_caption_files(listen)
@@ -111,6 +95,25 @@ def _parser() -> argparse.ArgumentParser:
     command("devices", _devices, "list the microphones")
     command("models", _models, "list the models that ship, and how to use others")
     return parser
+
+
+def _add_audio_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="audio file, - for standard input")
+    channels = parser.add_mutually_exclusive_group()
+    channels.add_argument(
+        "--channel",
+        type=int,
+        metavar="NUMBER",
+        help="the channel to hear, from 1 (default: the mean)",
+    )
+    channels.add_argument(
+        "--separate", action="store_true", help="hear each channel by itself, and say which"
+    )
+    parser.add_argument("--realtime", action="store_true", help="read at the pace of speech")
+    parser.add_argument(
+        "--format", choices=("text", "json", "srt", "vtt"), default="text", help="output"
+    )
+    _add_caption_files(parser)
 
 
 def _add_caption_files(parser: argparse.ArgumentParser) -> None:

@@ -39,6 +39,12 @@ def test_what_a_voice_assistant_hears_is_published(model: str, talk: str, tmp_pa
     asyncio.run(asyncio.wait_for(all_edges(model, talk, tmp_path), HANGS_S))
 
 
+def assert_nothing_leaks(log: str, text: str) -> None:
+    assert "Traceback" not in log
+    assert "canary" not in log
+    assert not any(word in log for word in text.split() if len(word) > 6)
+
+
 async def all_edges(model: str, talk: str, tmp_path: Path) -> None:
     samples, _ = soundfile.read(talk, dtype="int16")
     broker, port = Mosquitto(tmp_path), free_port()
@@ -79,9 +85,7 @@ async def all_edges(model: str, talk: str, tmp_path: Path) -> None:
     (kept,) = (tmp_path / "captions").iterdir()
     assert kept.read_text().split() == text.split()
     assert log.count("finals are kept, trying on") == 1
-    assert "Traceback" not in log
-    assert "canary" not in log
-    assert not any(word in log for word in text.split() if len(word) > 6)
+    assert_nothing_leaks(log, text)
 
 
 def test_a_missing_extra_and_wrong_settings_are_one_line(model: str, tmp_path: Path) -> None:

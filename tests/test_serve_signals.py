@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-import socket as sockets
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -15,10 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 import trustme
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from clients.python import Patience, Recognition, RecognizerError
 from streamer import messages as m
+from tests.brokers import free_port
 from tests.commands import ROOT, STREAMER, finals, use
 from tests.http import ask
 from tests.serving import said
@@ -58,6 +58,11 @@ async def logged(server: asyncio.subprocess.Process, pattern: str) -> str:
         if re.search(pattern, line):
             return line
     raise AssertionError(f"expected {pattern} in the log")
+
+
+async def until(kind: type[m.ServerMessage], socket: ClientConnection) -> None:
+    while not isinstance(m.decode_server(await socket.recv(decode=True)), kind):
+        pass
 
 
 def in_time(test):
@@ -101,11 +106,9 @@ def test_it_renews_its_secrets_and_drains_in_sight(model: str, tmp_path: Path) -
             ticket = await ask(port, "POST", "/v1/ticket", f"Authorization: Bearer {NEW}", tls=new)
             assert ticket[0] == 200
             await socket.send(BABBLE)
-            while not isinstance(m.decode_server(await socket.recv(decode=True)), m.SpeechStart):
-                pass
+            await until(m.SpeechStart, socket)
             server.send_signal(signal.SIGTERM)
-            while not isinstance(m.decode_server(await socket.recv(decode=True)), m.GoAway):
-                pass
+            await until(m.GoAway, socket)
             assert (await ask(port, "GET", "/readyz", tls=new))[0] == 503
             status, _, body = await ask(port, "GET", "/metrics", tls=new)
             assert (status, b"streamer_sessions 1.0" in body) == (200, True)
@@ -121,12 +124,6 @@ def test_it_renews_its_secrets_and_drains_in_sight(model: str, tmp_path: Path) -
 
 
 # --- SIGKILL --------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with sockets.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -146,7 +143,6 @@ def test_a_killed_server_is_found_again_and_what_is_lost_is_said(
 ) -> None:
     """One client begins again behind its last final, one says what is in no final."""
     port, half = str(free_port()), len(BABBLE) // 2
-
     hearings = Hearing(), Hearing()
 
     async def scenario() -> BaseException | None:

@@ -60,12 +60,36 @@ def test_any_cut_of_the_frames_gives_the_same_detections(seed, frames, sharpness
     assert spotted == spot_all(search, log_probs)
 
 
+Paths = dict[tuple[int, bool], tuple[float, int, int]]  # (label, on blank): score, from, to
+
+
+def step(ids: list[int], paths: Paths, cost: np.ndarray, gate: float, frame: int) -> Paths:
+    """The best way to each label one frame on; `gate` is the score with which the phrase begins."""
+    now: Paths = {}
+    blank, delimiter = cost[0], cost[1]
+    for at, id_ in enumerate(ids):
+        ways = [paths.get((at, False))]
+        ways.append((gate, frame, 0) if at == 0 else paths.get((at - 1, True)))
+        if at and ids[at - 1] != id_:
+            ways.append(paths.get((at - 1, False)))
+        here = max(delimiter, blank) if id_ == 1 else cost[id_]
+        known = [way for way in ways if way is not None]
+        if known:
+            score, begin, _ = max(known, key=lambda way: way[0])
+            now[at, False] = (score + here, begin, frame + 1)
+        rest = [way for way in (paths.get((at, True)), paths.get((at, False))) if way]
+        if rest:
+            score, begin, end = max(rest, key=lambda way: way[0])
+            now[at, True] = (score + blank, begin, end)
+    return now
+
+
 def by_hand(phrase: Phrase, log_probs: np.ndarray, rest_frames: int) -> list[Spotted]:
     """The same search over dictionaries of paths, without pruning and without arrays."""
     ids = keywords.spell(phrase.text, SMALL)
     costs = log_probs.astype(np.float64)
     costs -= costs.max(axis=1, keepdims=True)
-    paths: dict[tuple[int, bool], tuple[float, int, int]] = {}  # (label, on blank): score, from, to
+    paths: Paths = {}
     gate, run, rests, spotted = 0.0, PAUSE, 0, []
 
     def report(way, frame):
@@ -76,22 +100,7 @@ def by_hand(phrase: Phrase, log_probs: np.ndarray, rest_frames: int) -> list[Spo
         return False
 
     for frame, cost in enumerate(costs):
-        now: dict[tuple[int, bool], tuple[float, int, int]] = {}
-        blank, delimiter = cost[0], cost[1]
-        for at, id_ in enumerate(ids):
-            ways = [paths.get((at, False))]
-            ways.append((gate, frame, 0) if at == 0 else paths.get((at - 1, True)))
-            if at and ids[at - 1] != id_:
-                ways.append(paths.get((at - 1, False)))
-            here = max(delimiter, blank) if id_ == 1 else cost[id_]
-            known = [way for way in ways if way is not None]
-            if known:
-                score, begin, _ = max(known, key=lambda way: way[0])
-                now[at, False] = (score + here, begin, frame + 1)
-            rest = [way for way in (paths.get((at, True)), paths.get((at, False))) if way]
-            if rest:
-                score, begin, end = max(rest, key=lambda way: way[0])
-                now[at, True] = (score + blank, begin, end)
+        now, blank, delimiter = step(ids, paths, cost, gate, frame), cost[0], cost[1]
         run = run + 1 if cost.argmax() == 0 else 0
         final = len(ids) - 1
         if run >= PAUSE:

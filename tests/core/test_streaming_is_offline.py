@@ -141,24 +141,24 @@ def loud_stretches(case: Case) -> list:
     return stretches
 
 
+def is_over(last, now, loud, silence, blank):
+    """Whether a quiet or a long silence lies between a letter's end and now."""
+    if now - last >= blank:
+        return True
+    points = [last, *(t for stretch in loud for t in stretch if last < t < now), now]
+    loud_between = [s for s in loud if s[1] > last and s[0] < now]
+    quiet_from = [p for p in points if not any(s <= p < e for s, e in loud_between)]
+    return any(
+        now - p >= silence and not any(p < s < p + silence for s, _ in loud_between)
+        for p in quiet_from
+    )
+
+
 def expected_finals(case: Case) -> list:
     """(words, reason) of each final under the silence rules; a word is (text, start, end, conf)."""
     silence, pause = (Grid.samples_in(s) for s in (case.rules.silence_s, WORD_PAUSE_S))
     blank = max(silence, Grid.samples_in(case.rules.blank_s))
     loud = loud_stretches(case)
-
-    def is_over(last, now):
-        """Whether a quiet or a long silence lies between a letter's end and now."""
-        if now - last >= blank:
-            return True
-        points = [last, *(t for stretch in loud for t in stretch if last < t < now), now]
-        loud_between = [s for s in loud if s[1] > last and s[0] < now]
-        quiet_from = [p for p in points if not any(s <= p < e for s, e in loud_between)]
-        return any(
-            now - p >= silence and not any(p < s < p + silence for s, _ in loud_between)
-            for p in quiet_from
-        )
-
     finals, words, word = [], [], []
 
     def close():
@@ -180,7 +180,7 @@ def expected_finals(case: Case) -> list:
         start = item[1]
         if start - last >= pause:
             close()
-        if words + word and is_over(last, start):
+        if words + word and is_over(last, start, loud, silence, blank):
             end("endpoint")
         if len(item) == 2:
             end(item[0])

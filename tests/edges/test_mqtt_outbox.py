@@ -7,8 +7,8 @@ import resource
 import sqlite3
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,22 @@ def waiting(path: Path) -> list[str]:
         return [key for (key,) in database.execute("SELECT key FROM message ORDER BY id")]
 
 
+@asynccontextmanager
+async def speaking(port: int, outbox: Path) -> AsyncIterator[asyncio.StreamReader]:
+    """A process of sessions, see tests/speaker.py, and what it prints; killed at the end."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.speaker", f"{port}", f"{outbox}"),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    try:
+        yield child.stdout
+    finally:
+        child.kill()
+        await child.wait()
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> None:
     """Killed anywhere, with and without a broker: what arrives of a session has all before it."""
@@ -229,22 +245,12 @@ def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> No
             for is_away in (False, True, False):
                 if is_away:
                     await joined.cut()
-                child = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "tests.speaker", f"{joined.port}", f"{outbox}"),
-                    cwd=ROOT,
-                    stdout=asyncio.subprocess.PIPE,
-                )
-                assert child.stdout is not None
-                try:
-                    if is_away:
-                        for _ in range(rng.randint(1, 4)):
-                            assert await child.stdout.readline()
-                    else:
-                        for _ in range(rng.randint(1, 15)):
+                async with speaking(joined.port, outbox) as said:
+                    for _ in range(rng.randint(1, 4 if is_away else 15)):
+                        if is_away:
+                            assert await said.readline()
+                        else:
                             await heard.until("streamer/out/+/final")
-                finally:
-                    child.kill()
-                    await child.wait()
                 expected.update(waiting(outbox))
                 if is_away:
                     await joined.open()
