@@ -56,14 +56,14 @@ class _Worker:
         self._number, self._host = number, host
         self._search = pickle.dumps(search, pickle.HIGHEST_PROTOCOL)
         self._process: asyncio.subprocess.Process | None = None
-        self._is_ready = False
+        self.is_ready = False  # there is a process, as far as is known
         self._held: list[bytes] = []  # requests for a process that is not there yet
         self.streams: dict[int, _Stream] = {}
 
     def ask(self, request: Request) -> None:
         """Send it now, or when there is a process."""
         data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
-        if self._is_ready and self._process is not None and self._process.stdin is not None:
+        if self.is_ready and self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(data)  # bounded, see `DecodeWorkers`
         else:
             self._held.append(data)
@@ -82,7 +82,7 @@ class _Worker:
         if await self._message() is None:
             status = await process.wait()
             raise ConfigError(f"a process for decoding ended before it was ready: status {status}")
-        self._is_ready = True
+        self.is_ready = True
         process.stdin.writelines(self._held)
         self._held.clear()
 
@@ -96,7 +96,7 @@ class _Worker:
 
     async def end(self) -> None:
         """Kill the process; nothing of it is left then."""
-        self._is_ready = False
+        self.is_ready = False
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -122,7 +122,7 @@ class _Worker:
 
     def _lose_streams(self) -> None:
         """The process has died: so have the decoders in it."""
-        self._is_ready = False
+        self.is_ready = False
         lost, self.streams, self._held = self.streams, {}, []
         _log.error("decoding process %d has died with %d sessions", self._number, len(lost))
         for stream in lost.values():
@@ -133,7 +133,7 @@ class _Worker:
 
     async def _begin_again(self) -> None:
         pause_s = 0.0
-        while not self._is_ready:
+        while not self.is_ready:
             await self.end()
             await asyncio.sleep(pause_s)
             pause_s = min(max(1.0, 2 * pause_s), MAX_PAUSE_S)
@@ -145,7 +145,9 @@ class _Worker:
 
 
 class DecodeWorkers:
-    """`count` processes; a session's decoder is in that with the fewest when its first chunk comes.
+    """`count` processes; from its first chunk on a session's decoder is in one of them.
+
+    That is the one with the fewest then, of those that are ready, if any is.
 
     Bounded: of a session there are the chunks of one step, and its slot is not free before the
     answer. So a process never has more than these of each session before it; one that is slow makes
@@ -200,7 +202,7 @@ class DecodeWorkers:
             chunks = [session.chunk(each, index) for index, each in enumerate(frames)]
             settings = None
             if session not in self._places:
-                worker = min(self._workers, key=lambda each: len(each.streams))
+                worker = min(self._workers, key=lambda each: (not each.is_ready, len(each.streams)))
                 number = next(self._numbers)
                 worker.streams[number] = _Stream(session)
                 self._places[session], settings = (worker, number), session.decoder_settings

@@ -221,6 +221,24 @@ def test_a_process_that_is_killed_is_replaced_and_takes_only_its_sessions_along(
     assert run(main()) == [run(alone())] * 3
 
 
+def test_a_session_begins_where_there_is_a_process(monkeypatch):
+    """One that cannot be replaced has the fewest sessions, and must not get them all."""
+
+    async def never():
+        raise ConfigError("its language model is gone")
+
+    async def main():
+        async with Recording(2) as running:
+            lost, _ = running._workers._workers
+            monkeypatch.setattr(lost, "begin", never)
+            os.kill(lost._process.pid, signal.SIGKILL)
+            while lost.is_ready:  # noqa: ASYNC110 (no event tells of it)
+                await asyncio.sleep(0)
+            return len([await heard(running.open_session(), 3) for _ in range(2)])
+
+    assert run(main()) == 2
+
+
 def test_processes_that_cannot_begin_are_a_sentence():
     async def main():
         search = BeamSearch(10, Unmovable(), takes_hotwords=False)
