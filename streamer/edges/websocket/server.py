@@ -238,11 +238,8 @@ class WebSocketServer:
         self._gate.enter(client)
         self._metrics.opened(kind)
         opened_at = asyncio.get_running_loop().time()
-        about: dict[str, object] = {
-            "kind": kind,
-            "client": client.identity.name,
-            "address": client.address,
-        }
+        name, address = client.identity.name, client.address
+        about: dict[str, object] = {"kind": kind, "client": name, "address": address}
         logger.info("websocket open", extra=about)
         try:
             if self._is_ending:
