@@ -154,6 +154,8 @@ def test_every_key_is_optional_unknown_ones_are_ignored_and_null_is_absent() -> 
         ('{"type":"start","hotwords":[""]}', ["hotwords", "1 to 64"]),
         ('{"type":"start","hotwords":["' + "x" * 999 + '"]}', ["hotwords", "1 to 64"]),
         ('{"type":"start","hotwords":[{"text":"a","weight":101}]}', ["weight", "0 to 100"]),
+        (r'{"type":"start","hotwords":["\ud800"]}', ["hotwords", "whole characters"]),
+        (r'{"type":"start","hotwords":[{"text":"a\udfff"}]}', ["text", "whole characters"]),
         ('{"type":"start","hotwords":[{"weight":1}]}', ["text", "missing"]),
         (
             '{"type":"start","hotwords":' + json.dumps(["a"] * 101) + "}",
@@ -194,6 +196,7 @@ def test_a_bad_start_is_fatal_and_says_why(text: str, words: list[str]) -> None:
         ('{"type":["start"]}', "unknown_type"),
         ("{}", "unknown_type"),
         ('{"type":"flush","id":7}', "bad_request"),
+        (r'{"type":"flush","id":"\ud83d"}', "bad_request"),
         ('{"type":"flush","id":"' + "x" * 129 + '"}', "bad_request"),
         ('{"type":"configure","hotwords":{}}', "bad_request"),
         ('{"type":"configure","decoding":{"beam":1000}}', "bad_request"),

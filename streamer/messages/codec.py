@@ -149,7 +149,13 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
     kinds = (int, float) if hint is float else hint
     wanted = isinstance(value, kinds) and (hint is bool) == isinstance(value, bool)
     check(wanted, name, _EXPECTED[hint], value)
+    if hint is str:  # JSON can escape halves of a character, which no library takes
+        check(_is_unicode(value), name, "whole characters", value)
     try:
         return hint(value)
     except OverflowError as error:
         raise MessageError(f"{name}: expected a number, got one without end") from error
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= each <= "\udfff" for each in text)

@@ -71,7 +71,9 @@ class AudioIn:
         try:
             message = messages.decode_client(payload.decode())
         except ValueError as error:  # MessageError is one
-            self._complain(source, "bad_request", str(error))
+            is_no_text = isinstance(error, UnicodeDecodeError)
+            text = "expected a JSON object in UTF-8" if is_no_text else str(error)
+            self._complain(source, "bad_request", text)
             if getattr(error, "fatal", True):
                 self._refuse(source)
             return
