@@ -8,6 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 from streamer.config import ServerConfig
 from tests.browser import BrowserModel, browser_page, spoken
 from tests.serving import in_loop, service
+from tests.web_pages import start_listening
 
 FULL, VIEW = "the-token-of-the-speaker", "the-token-of-the-hall"
 
@@ -66,8 +67,7 @@ async def test_a_page_asks_for_the_token_and_keeps_it(tmp_path: Path, config: Se
         assert await audience.evaluate("sessionStorage['streamer.token']") == f'"{VIEW}"'
 
         await page.reload()
-        await page.get_by_role("button", name="Start listening").click()
-        await expect(page.locator("#state")).to_have_text("Listening")
+        await start_listening(page)
         await expect(form).to_be_hidden()
         sockets = [each for each in seen if each.startswith("ws:")]
         assert len(sockets) >= 3

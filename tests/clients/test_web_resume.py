@@ -13,6 +13,7 @@ from streamer.edges.websocket import wire as wire_module
 from tests.browser import BrowserModel, browser_page, spoken
 from tests.chaos import Wire
 from tests.serving import in_loop, service
+from tests.web_pages import downloaded, start_listening
 
 TEXTS = ["turn on the lamp", "close the door", "and then tell me the time", "good night"]
 OUTBOX = Path(__file__).parents[2] / "clients" / "web" / "outbox.js"
@@ -29,15 +30,11 @@ NOTE_CLOSE_CODES = """
 
 async def listen(page: Page, port: int) -> None:
     await page.goto(f"http://127.0.0.1:{port}/")
-    await page.get_by_role("button", name="Start listening").click()
-    await expect(page.locator("#state")).to_have_text("Listening")
+    await start_listening(page)
 
 
 async def lines(page: Page) -> list[dict]:
-    async with page.expect_download() as download:
-        await page.get_by_role("button", name="JSON", exact=True).click()
-    with open(await (await download.value).path(), encoding="utf-8") as text:  # noqa: ASYNC230
-        kept: list[dict] = json.load(text)["lines"]
+    kept: list[dict] = json.loads(await downloaded(page, "JSON"))["lines"]
     starts = [line["start"] for line in kept]
     assert starts == sorted(starts)
     return kept
