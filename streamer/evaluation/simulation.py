@@ -21,7 +21,7 @@ from streamer.core.frames import Frames, Labels
 from streamer.core.hypothesis import Final, Partial
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
-from streamer.core.speech import Detector
+from streamer.core.speech import Detector, Probabilities
 from streamer.core.stream import Stream
 from streamer.evaluation.manifest import Recording
 
@@ -81,6 +81,12 @@ class _Listener:
         self.stream.accept_frames(frames)
         self._note(began)
 
+    def accept_verdict(self, verdict: Probabilities) -> None:
+        """Take what the detector says of what was unheard."""
+        began = time.perf_counter()
+        self.stream.accept_verdict(verdict)
+        self._note(began)
+
     def _note(self, began: float) -> None:
         """Keep what came out, with the time."""
         at_s = Grid.seconds(self.stream.received_samples)
@@ -97,6 +103,8 @@ class _Live:
     """One recording on its way through a slot; its listeners hear the same, at the same time."""
 
     index: int
+    slot: int
+    detector: Detector | None
     listeners: list[_Listener]
     samples: Samples
     fed_samples: int = 0
@@ -109,15 +117,17 @@ class _Live:
             self.fed_samples += len(packet)
             for each in self.listeners:
                 each.feed(packet)
+            if any(each.stream.wants_verdict() for each in self.listeners):
+                self.judge()
         return not stream.is_done
 
-    def judge(self, detector: Detector | None, slot: int) -> None:
-        """Let a detector hear what the streams have for it, which is the same for all."""
+    def judge(self) -> None:
+        """Let the detector hear what the streams have for it, which is the same for all."""
         unheard, *_ = [each.stream.take_unheard() for each in self.listeners]
-        if unheard is not None and detector is not None:
-            (verdict,) = detector.detect([slot], [unheard])
+        if unheard is not None and self.detector is not None:
+            (verdict,) = self.detector.detect([self.slot], [unheard])
             for each in self.listeners:
-                each.stream.accept_verdict(verdict)
+                each.accept_verdict(verdict)
 
     def next_window(self) -> Window:
         """The next one: decoding has no part in how a stream is cut."""
@@ -158,8 +168,8 @@ def simulate(
     free = list(range(model.slots))
     while True:
         while free and (following := next(waiting, None)):
-            live[free[-1]] = _begin(model, rules, *following, ways)
-            model.reset([free.pop()])
+            slot = free.pop()
+            live[slot] = _begin(model, slot, rules, *following, ways)
         if not live:
             return heard
         ready = [slot for slot in sorted(live) if live[slot].feed()]
@@ -172,24 +182,31 @@ def simulate(
             free.append(slot)
         if ready:
             for slot in ready:
-                live[slot].judge(model.detector, slot)
+                live[slot].judge()
             windows = [live[slot].next_window() for slot in ready]
             for slot, frames in zip(ready, model.run(ready, windows), strict=True):
                 live[slot].accept(frames)
 
 
 def _begin(
-    model: Model, rules: EndpointRules, index: int, recording: Recording, ways: Sequence[Way]
+    model: Model,
+    slot: int,
+    rules: EndpointRules,
+    index: int,
+    recording: Recording,
+    ways: Sequence[Way],
 ) -> _Live:
+    detector = model.detector
+
     def listener(way: Way) -> _Listener:
         geometry, options = (model.context, model.grid, way.labels), way.options(recording)
-        detector = model.detector
         stream = Stream(*geometry, rules, way.search, options=options, detector=detector)
         return _Listener(stream)
 
     silence = np.zeros(pause_samples(model, rules), np.float32)
     samples = np.concatenate([recording.samples(), silence])
-    return _Live(index, [listener(way) for way in ways], samples)
+    model.reset([slot])
+    return _Live(index, slot, detector, [listener(way) for way in ways], samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +247,10 @@ def _steps(
     model: Model, recordings: Sequence[Recording], rules: EndpointRules, way: Way
 ) -> Iterator[float]:
     for index, recording in enumerate(recordings):
-        model.reset([0])
-        live = _begin(model, rules, index, recording, [way])
+        live = _begin(model, 0, rules, index, recording, [way])
         while live.feed():
             began = time.perf_counter()
-            live.judge(model.detector, 0)
+            live.judge()
             (frames,) = model.run([0], [live.next_window()])
             live.accept(frames)
             yield time.perf_counter() - began
