@@ -156,6 +156,7 @@ def test_every_key_is_optional_unknown_ones_are_ignored_and_null_is_absent() -> 
         ('{"type":"start","hotwords":[{"text":"a","weight":101}]}', ["weight", "0 to 100"]),
         (r'{"type":"start","hotwords":["\ud800"]}', ["hotwords", "whole characters"]),
         (r'{"type":"start","hotwords":[{"text":"a\udfff"}]}', ["text", "whole characters"]),
+        (r'{"type":"resume","session":"a","token":"\ud800"}', ["token", "whole characters"]),
         ('{"type":"start","hotwords":[{"weight":1}]}', ["text", "missing"]),
         (
             '{"type":"start","hotwords":' + json.dumps(["a"] * 101) + "}",

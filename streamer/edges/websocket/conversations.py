@@ -129,8 +129,7 @@ class Conversations:
         """
         found = self._all.get(wanted.session)
         expected = self._no_token if found is None else found.token
-        token = wanted.token.encode(errors="surrogatepass")  # JSON may hold half a pair
-        is_right = hmac.compare_digest(expected.encode(), token)
+        is_right = hmac.compare_digest(expected.encode(), wanted.token.encode())
         if not is_right or found is None or found.client.identity.name != client.identity.name:
             raise PeerError("no_session", "the session is over, or never was: start another")
         return found
