@@ -1,10 +1,12 @@
 """Running `streamer` commands, in this process or in their own."""
 
+import asyncio
 import io
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from streamer import messages as m
@@ -41,6 +43,25 @@ def run_process(
         env=os.environ | (env or {}),
     )
     return ran.returncode, ran.stdout.decode(), ran.stderr.decode()
+
+
+@asynccontextmanager
+async def serving(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`streamer serve` in a process of its own, and its URL; killed at the end if it still runs."""
+    server = await asyncio.create_subprocess_exec(
+        *(*STREAMER, "serve", *options),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert server.stdout is not None
+        line = (await server.stdout.readline()).decode()
+        yield server, line.split(" at ")[1].strip()
+    finally:
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
 
 
 def finals(model: str, talk: str, *options: str) -> list[m.Final]:

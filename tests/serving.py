@@ -74,6 +74,12 @@ def pcm(samples: np.ndarray) -> bytes:
     return (samples * 32768).astype("<i2").tobytes()
 
 
+async def until(kind: type[messages.ServerMessage], socket: ClientConnection) -> None:
+    """Read up to the first message of this kind."""
+    while not isinstance(messages.decode_server(await socket.recv(decode=True)), kind):
+        pass
+
+
 async def said(socket: ClientConnection) -> tuple[list[messages.ServerMessage], int | None]:
     """Everything the server says until it closes, and the close code."""
     heard: list[messages.ServerMessage] = []

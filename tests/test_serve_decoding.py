@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,8 @@ import streamer
 from streamer import messages as m
 from streamer.config import Config, ModelConfig
 from streamer.edges.audio_file import AudioFile, stream
-from tests.commands import ROOT, STREAMER
-from tests.serving import errors, said, said_to
+from tests.commands import ROOT, serving
+from tests.serving import errors, said, said_to, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HANGS_S = 500  # a process that loads torch may take long on a busy machine
@@ -50,22 +49,13 @@ async def begun(url: str, pcm: bytes) -> ClientConnection:
     socket = await connect(url)
     await socket.send(START)
     await socket.send(pcm)
-    while not isinstance(m.decode_server(await socket.recv(decode=True)), m.Partial):
-        pass
+    await until(m.Partial, socket)
     return socket
 
 
 async def served(pcm: bytes) -> list[list[m.ServerMessage]]:
     """Two at once; one whose process is killed, and beside it one whose process is not; another."""
-    server = await asyncio.create_subprocess_exec(
-        *STREAMER, "serve", "--port", "0", "--decode-workers", "2", *LM,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        url = (await server.stdout.readline()).decode().split(" at ")[1].strip()
+    async with serving("--port", "0", "--decode-workers", "2", *LM) as (server, url):
         heard = list(await asyncio.gather(*(said_to(url, START, pcm, STOP) for _ in range(2))))
         half = len(pcm) // 4 * 2
         sockets = [await begun(url, pcm[:half]) for _ in range(2)]
@@ -79,10 +69,6 @@ async def served(pcm: bytes) -> list[list[m.ServerMessage]]:
         after = children(server.pid)
         server.terminate()
         _, logged = await server.communicate()
-    finally:
-        if server.returncode is None:
-            server.kill()
-            await server.wait()
     assert (len(before), len(after), len({*before} & {*after})) == (2, 2, 1)
     assert server.returncode == 0
     assert b"decoding process 0 has died with 1 session" in logged

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streamer import messages as m
 from streamer.config import ServerConfig
-from tests.commands import ROOT, STREAMER, finals, use
-from tests.serving import said
+from tests.commands import finals, serving, use
+from tests.serving import said, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HANGS_S = 500  # a process that loads torch may take long on a busy machine
@@ -42,23 +41,15 @@ def test_every_client_gets_every_final_of_what_was_received(model: str, tmp_path
 
 async def until_the_end(model: str) -> list[tuple[bytes, list[m.ServerMessage], int | None]]:
     """Some clients fall silent when the server is told to end, the others talk on."""
-    server = await asyncio.create_subprocess_exec(
-        *STREAMER, "serve", "--port", "0", "--drain-timeout-s", "300", *use(model),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        url = (await server.stdout.readline()).decode().split(" at ")[1].strip()
+    options = ("--port", "0", "--drain-timeout-s", "300", *use(model))
+    async with serving(*options) as (server, url):
         noise = np.random.default_rng(0).normal(0, 0.1, (3, 16_000 * 2))
         audio = [(each * 32767).astype("<i2").tobytes() for each in noise]
         sockets = [await connect(url) for _ in audio]
         for socket, pcm in zip(sockets, audio, strict=True):
             await socket.send(m.encode(m.Start(resume=True)))
             await socket.send(pcm[: len(pcm) // 2])
-            while not isinstance(m.decode_server(await socket.recv(decode=True)), m.Ack):
-                pass  # its finals come at the end: an utterance of babble is longer
+            await until(m.Ack, socket)  # its finals come at the end: such babble is longer
         talking = [
             asyncio.create_task(talk(socket, pcm), name="talk")
             for socket, pcm in zip(sockets[::2], audio[::2], strict=True)
@@ -69,10 +60,6 @@ async def until_the_end(model: str) -> list[tuple[bytes, list[m.ServerMessage], 
         with pytest.raises((OSError, InvalidStatus), match=r"Connect call failed|HTTP 503"):
             await connect(url)  # at first there may be an answer, then nobody is there
         _, logged = await server.communicate()
-    finally:
-        if server.returncode is None:
-            server.kill()
-            await server.wait()
     assert server.returncode == 0
     assert b"Traceback" not in logged
     return [(pcm, *each) for pcm, each in zip(audio, heard, strict=True)]

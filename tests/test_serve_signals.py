@@ -4,9 +4,6 @@ import asyncio
 import re
 import signal
 import ssl
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,41 +11,20 @@ import numpy as np
 import pytest
 import soundfile
 import trustme
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 
 from clients.python import Patience, Recognition, RecognizerError
 from streamer import messages as m
 from tests.brokers import free_port
-from tests.commands import ROOT, STREAMER, finals, use
+from tests.commands import finals, serving, use
 from tests.http import ask
-from tests.serving import said
+from tests.serving import said, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HANGS_S = 500  # a process that loads torch may take long on a busy machine
 OLD, NEW = "the-old-token-of-this-test", "the-new-token-of-this-test"
 START = m.encode(m.Start(resume=True))
 BABBLE = (np.random.default_rng(0).normal(0, 0.1, 64_000) * 32767).astype("<i2").tobytes()
-
-
-@asynccontextmanager
-async def serving(
-    model: str, *options: str
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A server and its URL; killed at the end, if it is not over."""
-    server = await asyncio.create_subprocess_exec(
-        *(*STREAMER, "serve", *use(model), *options),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert server.stdout is not None
-        line = (await server.stdout.readline()).decode()
-        yield server, line.split(" at ")[1].strip()
-    finally:
-        if server.returncode is None:
-            server.kill()
-        await server.wait()
 
 
 async def logged(server: asyncio.subprocess.Process, pattern: str) -> str:
@@ -58,11 +34,6 @@ async def logged(server: asyncio.subprocess.Process, pattern: str) -> str:
         if re.search(pattern, line):
             return line
     raise AssertionError(f"expected {pattern} in the log")
-
-
-async def until(kind: type[m.ServerMessage], socket: ClientConnection) -> None:
-    while not isinstance(m.decode_server(await socket.recv(decode=True)), kind):
-        pass
 
 
 def in_time(test):
@@ -117,7 +88,7 @@ def test_it_renews_its_secrets_and_drains_in_sight(model: str, tmp_path: Path) -
         assert await server.wait() == 0
 
     async def scenario() -> None:
-        async with serving(model, *options) as (server, url):
+        async with serving(*use(model), *options) as (server, url):
             await renewed(server, url)
 
     in_time(scenario())
@@ -146,7 +117,7 @@ def test_a_killed_server_is_found_again_and_what_is_lost_is_said(
     hearings = Hearing(), Hearing()
 
     async def scenario() -> BaseException | None:
-        async with serving(model, "--port", port) as (server, url):
+        async with serving(*use(model), "--port", port) as (server, url):
             patience = Patience(total_s=HANGS_S)
             again = Recognition(url, patience=patience, restart=True)
             once = Recognition(url, patience=patience)
@@ -158,7 +129,7 @@ def test_a_killed_server_is_found_again_and_what_is_lost_is_said(
                     await each.has_begun.wait()
                 server.kill()
                 await server.wait()
-                async with serving(model, "--port", port):
+                async with serving(*use(model), "--port", port):
                     await again.send(BABBLE[half:])
                     await again.stop()
                     await hearing
