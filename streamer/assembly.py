@@ -6,12 +6,14 @@ be built where nothing else is installed. Must not know: where audio comes from,
 
 import logging
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from models import checkpoint, voice_activity
 from models.acoustic import AcousticModel
 from streamer.config import (
+    AUTO_LM,
     AUTO_WORKERS,
     DEFAULT_BEAM,
     MODEL_LM,
@@ -135,14 +137,29 @@ def _build_detector(slots: int, device: str) -> SpeechDetector | None:
 
 def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | None:
     """How the frames of a model are decoded by `config`, None for greedily; raises ConfigError."""
+    has_words = acoustic.vocabulary.delimiter is not None
+    if config.lm == AUTO_LM:
+        is_named = acoustic.name == Path(config.name).name  # not a network made for a benchmark
+        has_own = has_words and is_named and _has_own_lm(config)
+        config = replace(config, lm=MODEL_LM if has_own else NO_LM)
     if not config.beam and config.lm == NO_LM:
         return None
-    if acoustic.vocabulary.delimiter is None:
+    if not has_words:
         raise ConfigError(f"--lm and --beam: {config.name} has no delimiter between words")
     scorers = _scorers(config)
     has_lm = scorers.language_model is not None
     takes_hotwords = find_spec("pyctcdecode") is not None
     return BeamSearch(config.beam or DEFAULT_BEAM, scorers, takes_hotwords, has_lm)
+
+
+def _has_own_lm(config: ModelConfig) -> bool:
+    """Whether a language model lies beside the checkpoint, and can be read here."""
+    if not (checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL).is_file():
+        return False
+    missing = [name for name in ("kenlm", "pyctcdecode") if find_spec(name) is None]
+    if missing:
+        _log.info("no language model: %s needs pip install -e '.[lm]'", config.name)
+    return not missing
 
 
 def load_language_model(config: ModelConfig) -> LanguageModel:

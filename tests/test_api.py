@@ -1,6 +1,7 @@
 """The library around the fake model: sources that end, and sources that fail."""
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -115,10 +116,28 @@ def test_a_language_model_that_is_not_there_is_one_sentence(tmp_path: Path, name
 
 
 def test_beams_need_no_language_model() -> None:
-    search = api.build_model(ModelConfig(beam=7)).search
+    search = api.build_model(ModelConfig(lm="none", beam=7)).search
     assert search is not None
-    assert search.width == 7
-    assert api.build_model(ModelConfig()).search is None
+    assert (search.width, search.has_lm) == (7, False)
+    assert api.build_model(ModelConfig(lm="none")).search is None
+
+
+def test_a_model_brings_its_language_model_where_it_has_one_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in (checkpoint.PRETRAINED / "tiny-en").glob("*[!z]"):  # but for lm.arpa.gz
+        (tmp_path / file.name).symlink_to(file)
+    without = api.load_acoustic(ModelConfig(name=str(tmp_path)))
+    assert api.build_search(without, ModelConfig(name=str(tmp_path))) is None
+    acoustic = api.load_acoustic(ModelConfig())
+    found = api.build_search(acoustic, ModelConfig())
+    assert found is not None
+    assert found.has_lm
+    acoustic.name = "another"  # whose labels may be others
+    assert api.build_search(acoustic, ModelConfig()) is None
+    acoustic.name = "tiny-en"
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    assert api.build_search(acoustic, ModelConfig()) is None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from streamer.config.edges import (
     WyomingConfig,
 )
 from streamer.config.recognizer import (
+    AUTO_LM,
     AUTO_WORKERS,
     DEFAULT_BEAM,
     MODEL_LM,
@@ -40,6 +41,7 @@ from streamer.core.options import DecodingOptions, Stability
 from streamer.schema import ConfigError, from_mapping
 
 __all__ = [
+    "AUTO_LM",
     "AUTO_WORKERS",
     "DEFAULT_BEAM",
     "MODEL_LM",

@@ -7,7 +7,7 @@ from streamer.core.keywords import DEFAULT_THRESHOLD
 from streamer.core.options import MAX_N_BEST, Stability
 from streamer.schema import check_range, setting
 
-NO_LM, MODEL_LM = "none", "model"
+AUTO_LM, NO_LM, MODEL_LM = "auto", "none", "model"
 AUTO_WORKERS = -1
 DEFAULT_BEAM = 25  # beams of a search that is asked for without a number
 
@@ -30,7 +30,10 @@ class ModelConfig:
     device: Device = setting("auto", "where the model runs")
     dtype: Dtype = setting("auto", "number format of the model; int8: faster on CPUs")
     threads: int = setting(0, "threads of the model on a CPU; 0: as many as measure best")
-    lm: str = setting(NO_LM, "language model: none, model (the checkpoint's own), or a file")
+    lm: str = setting(
+        AUTO_LM,
+        "language model: model (the checkpoint's own), none, a file; auto: its own if it has one",
+    )
     lm_alpha: float = setting(0.5, "weight of the language model")
     lm_beta: float = setting(1.0, "what every word scores beside it")
     beam: int = setting(0, "beams of the search; 0: 25 with a language model, greedy without")

@@ -157,11 +157,8 @@ class ModelRunner:
 
     @property
     def most_windows(self) -> int:
-        """See ``core.recognizer.Model``: chunks that only look back follow each other in a call.
-
-        Not those that are searched: that is done window by window.
-        """
-        is_alone = not self._cached or self.context.right or self.search is not None
+        """See ``core.recognizer.Model``: chunks that only look back follow each other in a call."""
+        is_alone = not self._cached or self.context.right
         return 1 if is_alone else MOST_WINDOWS
 
     @torch.inference_mode()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamer import __version__, config
-from streamer.config import MODEL_LM, NO_LM, Config, ConfigError
+from streamer.config import Config, ConfigError
 from streamer.core.options import DecodingOptions, Hotword
-from streamer.evaluation.conditions import DECODINGS, Asked, crossed
+from streamer.evaluation.conditions import DECODINGS, Asked, crossed, with_language_model
 from streamer.evaluation.normalization import DESCRIPTIONS, NORMALIZATIONS, Normalize
 from streamer.reporting import machine
 
@@ -199,8 +199,7 @@ def _expecting(
     if arguments.hotwords is None:
         return items
     if arguments.hotwords == RARE:
-        with_lm = MODEL_LM if settings.model.lm == NO_LM else settings.model.lm
-        ranked = load_language_model(replace(settings.model, lm=with_lm)).ranked_words()
+        ranked = load_language_model(with_language_model(settings.model)).ranked_words()
         if not ranked:
             raise ConfigError(f"--hotwords {RARE} needs an --lm whose words can be listed: ARPA")
         return hotwords.rare(items, ranked)

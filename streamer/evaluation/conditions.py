@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from streamer.config import DEFAULT_BEAM, MODEL_LM, NO_LM, Mode, ModelConfig, Preset, Stability
+from streamer.config import (
+    AUTO_LM,
+    DEFAULT_BEAM,
+    MODEL_LM,
+    NO_LM,
+    Mode,
+    ModelConfig,
+    Preset,
+    Stability,
+)
 
 DECODINGS = ("greedy", "beam", "beam+lm", "beam+hotwords", "beam+lm+hotwords")
 
@@ -53,11 +62,16 @@ def _asked(name: str, model: ModelConfig, decoding: str) -> Asked:
         return Asked(name, model)
     parts = decoding.split("+")
     searches, with_lm = "beam" in parts, "lm" in parts
-    own = MODEL_LM if model.lm == NO_LM else model.lm
     chosen = replace(
-        model,
+        with_language_model(model),
         beam=(model.beam or DEFAULT_BEAM) if searches else 0,
-        lm=own if with_lm else NO_LM,
         n_best=model.n_best if searches else 1,
     )
+    if not with_lm:
+        chosen = replace(chosen, lm=NO_LM)
     return Asked(name, chosen, "hotwords" in parts)
+
+
+def with_language_model(model: ModelConfig) -> ModelConfig:
+    """The same with the language model that it names, or else the checkpoint's own."""
+    return replace(model, lm=MODEL_LM) if model.lm in (AUTO_LM, NO_LM) else model

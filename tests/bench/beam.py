@@ -280,7 +280,9 @@ def main() -> None:
     parser.add_argument("--betas", type=float, nargs="+", default=[0.0, 1.0, 2.0])
     parser.add_argument("--live", action="store_true", help="with a live stream's rules too")
     settings = parser.parse_args()
-    model = build_model(ModelConfig(name=settings.model, dtype=settings.dtype, beam=1), SLOTS)
+    model = build_model(
+        ModelConfig(name=settings.model, dtype=settings.dtype, lm="none", beam=1), SLOTS
+    )
     labels, ngrams = model.labels, load_ngrams(settings.lm)
     if settings.sweep:
         found = recordings(settings.shards, settings.limit)

@@ -268,6 +268,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--lm", default="auto", help="none: greedy decoding")
     parser.add_argument("--silence-s", type=float, nargs="+", default=[EndpointRules().silence_s])
     parser.add_argument("--rules", nargs="*", default=["energy", "vad"], choices=["energy", "vad"])
     parser.add_argument("--presets", nargs="+", default=["low", "default"])
@@ -279,7 +280,7 @@ def main() -> None:
         "preset   rule    silence  noise          ends  false  pauses  missed  delay p50   p95 ms"
     )
     for preset in arguments.presets:
-        model = build_model(ModelConfig(name=arguments.model, preset=preset))
+        model = build_model(ModelConfig(name=arguments.model, preset=preset, lm=arguments.lm))
         flush_s = asyncio.run(flushes(model, found, arguments.flushes)) or [0.0]
         remembering = Remembering(model)
         for silence_s, rule in product(arguments.silence_s, arguments.rules):

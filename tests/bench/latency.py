@@ -169,6 +169,7 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--lm", default="auto", help="none: greedy decoding")
     arguments = parser.parse_args()
     speaker = Speaker()
     speech = [
@@ -178,7 +179,8 @@ def main() -> None:
     total = sum(end_s is not None for spoken in speech for end_s in spoken.ends_s)
     print("preset      algorithm   words right   first shown p50  p95   committed p50  p95  (ms)")
     for preset in ("low", "default", "accurate"):
-        model = build_model(ModelConfig(name=arguments.model, preset=preset))  # type: ignore[arg-type]
+        asked = ModelConfig(name=arguments.model, preset=preset, lm=arguments.lm)  # type: ignore[arg-type]
+        model = build_model(asked)
         recognizer = Recognizer(model)
         found = [pair for spoken in speech for pair in delays(recognizer, spoken)]
         shown_ms, committed_ms = (1000 * np.array(column) for column in zip(*found, strict=True))

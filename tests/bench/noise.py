@@ -36,9 +36,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny-en")
+    parser.add_argument("--lm", default="auto", help="none: greedy decoding")
     parser.add_argument("--preset", default="default")
     arguments = parser.parse_args()
-    config = replace(ModelConfig(), name=arguments.model, preset=arguments.preset)
+    config = replace(ModelConfig(), name=arguments.model, preset=arguments.preset, lm=arguments.lm)
     recognizer = Recognizer(build_model(config))
     words, minutes = 0, 0.0
     for name, samples in recordings():

@@ -61,7 +61,7 @@ def main() -> None:
         for i, text in enumerate(SENTENCES, start=int(arguments.other_speakers))
     ]
     print("                 words   start: error p50  off p50  p95 end: error p50  off p50  p95 ms")
-    greedy = ModelConfig(name=arguments.model, preset=arguments.preset)
+    greedy = ModelConfig(name=arguments.model, preset=arguments.preset, lm="none")
     searched = replace(greedy, lm="model")
     kinds = {"greedy": (greedy, True), "searched": (searched, False), "realigned": (searched, True)}
     for name, (config, aligns) in kinds.items():
