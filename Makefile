@@ -6,7 +6,7 @@ BIN := .venv/bin
 # In the tests a real sound server stands in for the microphone, a real broker for a house, and a
 # real browser shows the pages; on Ubuntu it is a snap, and CHROMIUM=/path names another. KenLM (lm)
 # is built from its source; where that fails, the demo goes on without a language model.
-TEST_PACKAGES := g++ cmake libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto \
+TEST_PACKAGES := g++ libportaudio2 pulseaudio pulseaudio-utils libasound2-plugins mosquitto \
 	chromium iproute2
 
 demo: .venv/.ready-demo
@@ -26,7 +26,7 @@ clean:
 	find streamer models clients tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready-demo: $(SETUP)
-	.ci/setup mic,lm g++ cmake libportaudio2
+	.ci/setup mic,lm g++ libportaudio2
 	touch $@
 
 .venv/.ready-test: $(SETUP) tests/peers.txt
