@@ -16,6 +16,7 @@ from pathlib import Path
 from models.training import commands as training
 from streamer import __version__, config, listening, logs, serving, transcribing
 from streamer.benchmark import command as benchmark
+from streamer.command_line import Parser
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, caption_files, microphone, websocket, youtube
 from streamer.edges.caption_files import CaptionFile
@@ -64,11 +65,11 @@ def _complain(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="streamer", description="Speech recognition while it is being spoken."
-    )
+    parser = Parser(prog="streamer", description="Speech recognition while it is being spoken.")
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        prog=parser.prog, title="commands", required=True, metavar="COMMAND"
+    )
 
     def command(
         name: str, run: Callable[[argparse.Namespace], int], text: str, *sections: str

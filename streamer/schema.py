@@ -104,8 +104,15 @@ def _kind(hint: Any, name: str, is_repeated: bool) -> dict[str, Any]:
         "type": str if many or chosen else hint,
         "choices": get_args(hint) if chosen else None,
         "nargs": "*" if many else None,
-        "metavar": None if chosen else name.upper(),
+        "metavar": None if chosen else _metavar(hint, name),
     }
+
+
+def _metavar(hint: Any, name: str) -> str:
+    """How a value is named in a help text: a number by its unit."""
+    if hint not in (int, float):
+        return name.upper()
+    return {"s": "SECONDS", "bytes": "BYTES", "port": "PORT"}.get(name.rpartition("_")[2], "N")
 
 
 def _help(each: "Field[Any]") -> str:

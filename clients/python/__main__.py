@@ -24,8 +24,15 @@ from streamer.messages import AudioFormat, Final, Start
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Stream audio to a server and print events.")
-    parser.add_argument("file", nargs="?", help="audio file, or - for standard input")
+    is_module = Path(sys.argv[0]).name == "__main__.py"
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {__package__}" if is_module else None,
+        usage="%(prog)s [OPTION ...] FILE | --microphone",
+        description="Stream audio to a server and print events.",
+    )
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="audio file, or - for standard input"
+    )
     parser.add_argument("--microphone", action="store_true", help="instead of a file")
     parser.add_argument("--input", metavar="DEVICE", help="which one, by number or name")
     parser.add_argument("--url", default=DEFAULT_URL, help="server (default: %(default)s)")
@@ -44,6 +51,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         "--patience-s",
         type=float,
         default=Patience().total_s,
+        metavar="SECONDS",
         help="seconds to look for a lost server (default: %(default)s; 0: not at all)",
     )
     parser.add_argument(

@@ -31,21 +31,42 @@ def add_commands(add: AddCommand) -> None:
 
 
 def _add_finetune_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="Wav2Vec2BertForCTC or Wav2Vec2BertModel to start from")
     parser.add_argument(
-        "--data", type=Path, required=True, help="manifest: TSV with path and text, or JSON lines"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="Wav2Vec2BertForCTC or Wav2Vec2BertModel to start from",
     )
     parser.add_argument(
-        "--dev", type=Path, help="manifest whose streamed WER chooses the best model"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="manifest: TSV with path and text, or JSON lines",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="directory of the model and the run"
+        "--dev",
+        type=Path,
+        metavar="FILE",
+        help="manifest whose streamed WER chooses the best model",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="of the model and the run"
     )
     parser.add_argument(
         "--adapter", action="store_true", help="new adapter layer under a new head: 40 ms outputs"
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where it trains (default: auto)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="number format of its arithmetic (default: bfloat16)",
+    )
     parser.add_argument(
         "--recompute", action="store_true", help="gradient checkpointing: less memory, more time"
     )
@@ -54,17 +75,40 @@ def _add_finetune_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--synthetic", type=Path, nargs="+", required=True, help="folders of synthetic shards"
+        "--synthetic",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of synthetic shards",
     )
-    parser.add_argument("--human", type=Path, required=True, help="folder of shards of people")
-    parser.add_argument("--data", type=Path, required=True, help="folder with noise/ and rir/")
+    parser.add_argument(
+        "--human", type=Path, required=True, metavar="DIR", help="folder of shards of people"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder with noise/ and rir/"
+    )
     parser.add_argument(
         "--leave-out", nargs="*", default=[], metavar="PREFIX", help="noises kept for testing"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--start", help="checkpoint or run whose weights are the first")
-    parser.add_argument("--save-every-s", type=float, default=240)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument(
+        "--start", metavar="DIR", help="checkpoint or run whose weights are the first"
+    )
+    parser.add_argument(
+        "--save-every-s",
+        type=float,
+        default=240,
+        metavar="SECONDS",
+        help="seconds between two saves of the run's state (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the data's order and the first weights (default: %(default)s)",
+    )
     add_options(parser, Geometry)
     add_options(parser, Recipe)
 

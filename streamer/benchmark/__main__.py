@@ -1,15 +1,15 @@
 """`python -m streamer.benchmark`: `streamer bench` where other commands' packages are missing."""
 
-import argparse
 import sys
 
 from streamer.benchmark import command, options
+from streamer.command_line import Parser
 from streamer.config import ConfigError
 
 
 def main() -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m streamer.benchmark")
+    parser = Parser(prog="python -m streamer.benchmark")
     options.add_arguments(parser)
     try:
         return command.run(parser.parse_args())
