@@ -106,9 +106,11 @@ def _measured(plan: Plan, arguments: argparse.Namespace, deadline: "Deadline") -
     candidates = building.candidates(building.network(plan), plan)
     own = candidates[-1]
     plan = replace(plan, most_streams=min(plan.most_streams, own.model.slots))
-    contenders = throughput.measure(
-        candidates, audio, plan.batches, plan.step_seconds, output.progress
-    )
+    contenders: tuple[Contender, ...] = ()
+    if plan.batches:
+        contenders = throughput.measure(
+            candidates, audio, plan.batches, plan.step_seconds, output.progress
+        )
     del candidates  # the memory of those beside it
     condition = _carried(plan, own, contenders, audio, deadline)
     hop_s = own.model.grid.seconds(own.model.grid.samples(1))

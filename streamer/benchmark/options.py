@@ -11,7 +11,7 @@ from typing import Any
 from streamer import schema
 from streamer.benchmark.plan import Plan
 from streamer.benchmark.suite import SUITES
-from streamer.config import Config
+from streamer.config import Config, ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,26 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_numbers(parser: argparse.ArgumentParser, default: Plan) -> None:
-    def add(option: str, kind: Callable[[str], Any], text: str, **more: Any) -> None:
-        parser.add_argument(option, type=kind, help=text, **more)
+    def add(option: str, kind: Callable[[str], Any], metavar: str, text: str, **more: Any) -> None:
+        shown = f"{text} (default: %(default)s)" if set(more) == {"default"} else text
+        parser.add_argument(option, type=kind, metavar=metavar, help=shown, **more)
 
-    add("--chunk-s", _positive, "seconds, instead of the preset's", metavar="S")
-    add("--lookahead-s", _seconds, "seconds, instead of the preset's", metavar="S")
-    add("--window-lookahead-s", _seconds, "of the windows beside it, if other", metavar="S")
-    add(
-        "--batches",
-        _natural,
-        "batch sizes of the closed loop; 0: none (default: 1 2 4 8 16 32)",
-        nargs="+",
-        metavar="N",
-        default=default.batches,
-    )
-    add("--streams", _natural, "runs of so many; 0: none (default: search)", nargs="+", metavar="N")
-    add("--max-streams", _natural, "largest number (%(default)s)", default=default.most_streams)
-    add("--seconds", _positive, "measured of each run (%(default)s)", default=default.seconds)
-    add("--warm-up", _positive, "seconds before them (%(default)s)", default=default.warm_up_s)
-    add("--packet-ms", _natural, "audio in a packet (%(default)s)", default=default.packet_ms)
-    add("--confirm", _natural, "further runs of the number found (%(default)s)", default=1)
+    add("--chunk-s", _positive, "S", "seconds, instead of the preset's")
+    add("--lookahead-s", _seconds, "S", "seconds, instead of the preset's")
+    add("--window-lookahead-s", _seconds, "S", "of the windows beside it, if other")
+    sizes = "batch sizes of the closed loop; 0: none (default: 1 2 4 8 16 32)"
+    add("--batches", _natural, "N", sizes, nargs="+", default=default.batches)
+    add("--streams", _natural, "N", "runs of so many; 0: none (default: search)", nargs="+")
+    add("--max-streams", _natural, "N", "largest number tried", default=default.most_streams)
+    add("--seconds", _positive, "S", "seconds measured of each run", default=default.seconds)
+    add("--warm-up", _positive, "S", "seconds before them", default=default.warm_up_s)
+    add("--packet-ms", _natural, "MS", "audio in a packet", default=default.packet_ms)
+    add("--confirm", _natural, "N", "further runs of the number found", default=1)
 
 
 def _positive(text: str) -> float:
@@ -81,11 +76,13 @@ def _natural(text: str) -> int:
 
 
 def plan(arguments: argparse.Namespace, settings: Config) -> Plan:
-    """The one condition that the options name."""
+    """The one condition that the options name; ConfigError if it is empty."""
     model = "full size, random weights" if arguments.random_full_size else settings.model.name
     where = "over websockets" if arguments.websocket or arguments.url else "in-process"
     streams = arguments.streams
     named = tuple(each for each in streams or () if each)
+    if streams is not None and not (named or any(arguments.batches)):
+        raise ConfigError("--batches 0 with --streams 0 leaves nothing to measure")
     return Plan(
         f"{model}, {settings.model.mode}, {where}",
         settings,

@@ -67,6 +67,16 @@ def test_in_process(tmp_path):
     assert page.read_text() == html
 
 
+def test_without_a_closed_loop_there_is_no_table_of_it(tmp_path):
+    table = tmp_path / "figures.json"
+    options = ["--batches", "0", "--streams", "1", "--json", str(table)]
+    status, out, err = run("bench", *SHORT, *options)
+    assert status == 0, err
+    assert condition(table)["contenders"] == []
+    assert "in real time" in out
+    assert "closed loop" not in out
+
+
 def test_over_websockets_to_a_server_of_its_own(tmp_path):
     table = tmp_path / "figures.json"
     options = ["--websocket", "--batches", "0", "--streams", "3", "--json", str(table)]
@@ -124,6 +134,7 @@ def test_it_runs_where_only_torch_is_installed(tmp_path):
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
         ),
         (["--websocket", "--batches", "0", "--model", "nothing"], "nothing"),
+        (["--batches", "0", "--streams", "0"], "nothing to measure"),
     ],
 )
 def test_mistakes_are_one_line(options, reason):
