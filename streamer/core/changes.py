@@ -36,7 +36,7 @@ class Changes:
         self._waiting.append((at, settings))
 
     def due(self, window: Window, grid: Grid) -> list[Change]:
-        """Take the changes that are due within the window's chunk, by its frames."""
+        """Take the changes that are due within the window's chunk, the last one of each frame."""
         due: list[Change] = []
         while self._waiting:
             at, settings = self._waiting[0]
@@ -44,5 +44,7 @@ class Changes:
             if frame >= window.chunk:
                 break
             self._waiting.popleft()
+            if due and due[-1].frame == frame:
+                due.pop()  # nothing is decoded by it: it would cost a scorer
             due.append(Change(frame, settings.endpoint, settings.options, settings.keywords))
         return due

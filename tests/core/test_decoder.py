@@ -204,6 +204,26 @@ def test_changes_that_wait_have_a_limit():
     recognizer.stream.configure(DEFAULT_RULES)
 
 
+def test_of_the_changes_within_a_frame_only_the_last_costs_a_scorer():
+    made = []
+
+    def scorer(options):
+        made.append([each.text for each in options.hotwords])
+        return Liking(options)
+
+    model = SearchedModel(Context(0, 16, 0), search=BeamSearch(10, scorer, takes_hotwords=True))
+    recognizer = Recognizer(model)
+    recognizer.stream.accept_waveform(speak("yes "))
+    for i in range(60):  # 5 ms apart, so four to a frame
+        options = DecodingOptions(hotwords=(Hotword(f"word {i}"),))
+        recognizer.stream.configure(DEFAULT_RULES, options)
+        recognizer.stream.accept_waveform(silence(0.005))
+    recognizer.stream.accept_waveform(silence(1.0))
+    recognizer.decode()
+    assert 15 <= len(made) <= 17  # with the one of the beginning
+    assert made[-1] == ["word 59"]
+
+
 def test_a_greedy_stream_takes_no_hotwords():
     hotwords = DecodingOptions(hotwords=(Hotword("a"),))
     assert Recognizer(FakeModel()).stream.unsupported(hotwords) == ["hotwords"]
