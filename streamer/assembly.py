@@ -52,6 +52,8 @@ def build_engine(
 
     Its sessions are decoded by `options` (see `decoding_options`) where they ask for nothing else.
     """
+    if config.decode_workers > 0 and model.search is None:
+        raise ConfigError("--decode-workers: greedy decoding needs none; add --lm or --beam")
     try:
         return Engine(
             model,

@@ -158,6 +158,13 @@ def test_processes_decode_where_there_are_many_sessions(
     assert decode_workers(EngineConfig(max_sessions=sessions, decode_workers=asked)) == found
 
 
+def test_processes_for_decoding_that_are_not_needed_are_one_sentence() -> None:
+    asked = EngineConfig(decode_workers=2)
+    with pytest.raises(ConfigError, match="--decode-workers: greedy decoding needs none"):
+        api.build_engine(FakeModel(), asked)
+    api.build_engine(SearchedModel(), asked)
+
+
 def test_the_n_best_of_greedy_decoding_are_one_sentence() -> None:
     asked = ModelConfig(n_best=3, stability="high")
     options = api.decoding_options(SearchedModel(), asked)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from streamer import messages as m
 from streamer.config import Config, ModelConfig
 from streamer.edges.audio_file import AudioFile, stream
 from tests.commands import ROOT, serving
+from tests.http import get
 from tests.serving import errors, said, said_to, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,6 +55,10 @@ async def begun(url: str, pcm: bytes) -> ClientConnection:
     return socket
 
 
+async def metrics(url: str) -> bytes:
+    return (await get(urlsplit(url).port or 0, "/metrics"))[2]
+
+
 async def served(pcm: bytes) -> list[list[m.ServerMessage]]:
     """Two at once; one whose process is killed, and beside it one whose process is not; another."""
     async with serving("--port", "0", "--decode-workers", "2", *LM) as (server, url):
@@ -60,6 +66,7 @@ async def served(pcm: bytes) -> list[list[m.ServerMessage]]:
         half = len(pcm) // 4 * 2
         sockets = [await begun(url, pcm[:half]) for _ in range(2)]
         before = children(server.pid)
+        assert b"\nstreamer_decoders 2.0\n" in await metrics(url)
         os.kill(before[0], signal.SIGKILL)
         heard.append(await said(sockets[0]))
         await sockets[1].send(pcm[half:])
@@ -67,12 +74,14 @@ async def served(pcm: bytes) -> list[list[m.ServerMessage]]:
         heard.append(await said(sockets[1]))
         heard.append(await said_to(url, START, pcm, STOP))
         after = children(server.pid)
+        assert b"\nstreamer_decoder_deaths_total 1.0\n" in await metrics(url)
         server.terminate()
         _, logged = await server.communicate()
     assert (len(before), len(after), len({*before} & {*after})) == (2, 2, 1)
     assert server.returncode == 0
     assert b"decoding process 0 has died with 1 session" in logged
     assert b"Traceback" not in logged
+    assert b"child process" not in logged
     assert not [pid for pid in after if is_there(pid)]
     return [messages for messages, _ in heard]
 

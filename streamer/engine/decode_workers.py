@@ -24,6 +24,7 @@ from streamer.engine.errors import SessionError
 from streamer.engine.session import Session
 from streamer.engine.step import Result
 
+END_S = 5.0  # that a process without an output has to end by itself
 MAX_PAUSE_S = 30.0  # before a process is begun once more that died before it was ready
 
 _PROGRAM = "from streamer.engine.decode_worker import main; main()"
@@ -57,6 +58,7 @@ class _Worker:
         self._search = pickle.dumps(search, pickle.HIGHEST_PROTOCOL)
         self._process: asyncio.subprocess.Process | None = None
         self.is_ready = False  # there is a process, as far as is known
+        self.deaths = 0  # processes that have ended by themselves
         self._held: list[bytes] = []  # requests for a process that is not there yet
         self.streams: dict[int, _Stream] = {}
 
@@ -123,6 +125,7 @@ class _Worker:
     def _lose_streams(self) -> None:
         """The process has died: so have the decoders in it."""
         self.is_ready = False
+        self.deaths += 1
         lost, self.streams, self._held = self.streams, {}, []
         _log.error("decoding process %d has died with %d sessions", self._number, len(lost))
         for stream in lost.values():
@@ -133,6 +136,10 @@ class _Worker:
 
     async def _begin_again(self) -> None:
         pause_s = 0.0
+        assert self._process is not None, "one has died"
+        with contextlib.suppress(TimeoutError):  # to kill it now would take asyncio its status
+            async with asyncio.timeout(END_S):
+                await self._process.wait()
         while not self.is_ready:
             await self.end()
             await asyncio.sleep(pause_s)
@@ -163,6 +170,16 @@ class DecodeWorkers:
         self._places: dict[Session, tuple[_Worker, int]] = {}
         self._numbers = itertools.count()
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> int:
+        """Processes that are there."""
+        return sum(worker.is_ready for worker in self._workers)
+
+    @property
+    def deaths(self) -> int:
+        """Processes so far that have died; each was replaced, or one tries to."""
+        return sum(worker.deaths for worker in self._workers)
 
     async def start(self) -> None:
         """Return when all are ready; raises ConfigError if one ends before it is."""

@@ -97,7 +97,7 @@ class Engine:
     def measured(self) -> Measured:
         """What it has done so far and does now."""
         waiting = self._scheduler.waiting
-        return Measured.of(self._meter, self._sessions, self._slots.count, waiting)
+        return Measured.of(self._meter, self._sessions, self._slots.count, waiting, self._workers)
 
     def watch(self) -> asyncio.Queue[Opened]:
         """Every session that is opened from now on, for one reader; see Watchers for its limit."""

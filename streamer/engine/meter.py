@@ -26,6 +26,18 @@ class Counted(Protocol):
         """Of these, the ones that were decoded."""
 
 
+class Decoders(Protocol):
+    """The processes that decode, as far as they count."""
+
+    @property
+    def ready(self) -> int:
+        """Processes that are there."""
+
+    @property
+    def deaths(self) -> int:
+        """Processes so far that have died."""
+
+
 class Histogram:
     """How many values fell up to each bound, and their sum."""
 
@@ -80,10 +92,17 @@ class Measured:
     received_samples: int
     decoded_samples: int
     lost_samples: int
+    decoders: int
+    decoder_deaths: int
 
     @classmethod
     def of(
-        cls, meter: Meter, sessions: Collection[Counted], slots: int, waiting: int
+        cls,
+        meter: Meter,
+        sessions: Collection[Counted],
+        slots: int,
+        waiting: int,
+        decoders: Decoders,
     ) -> "Measured":
         """The totals of sessions that are over, and of these."""
         return cls(
@@ -94,4 +113,6 @@ class Measured:
             received_samples=meter.received_samples + sum(s.received_samples for s in sessions),
             decoded_samples=meter.decoded_samples + sum(s.decoded_samples for s in sessions),
             lost_samples=meter.lost_samples + sum(s.lost_samples for s in sessions),
+            decoders=decoders.ready,
+            decoder_deaths=decoders.deaths,
         )

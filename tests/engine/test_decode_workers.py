@@ -207,8 +207,7 @@ def test_a_process_that_is_killed_is_replaced_and_takes_only_its_sessions_along(
                 async for _ in victim:
                     pass
             assert caught.value.code == "engine"
-            said = [await survivor, await heard(running.open_session(), 3)]
-            said.append(await heard(running.open_session(), 3))
+            said = [await survivor, *[await heard(running.open_session(), 3) for _ in range(2)]]
             assert len(first & running.processes) == 1
         assert_nothing_leaks(running)
         assert decoders() == []
@@ -227,16 +226,25 @@ def test_a_session_begins_where_there_is_a_process(monkeypatch):
     async def never():
         raise ConfigError("its language model is gone")
 
+    def kill(process):
+        ended.append(process.returncode)
+        process.send_signal(signal.SIGKILL)
+
     async def main():
         async with Recording(2) as running:
             lost, _ = running._workers._workers
             monkeypatch.setattr(lost, "begin", never)
+            monkeypatch.setattr(asyncio.subprocess.Process, "kill", kill)
             os.kill(lost._process.pid, signal.SIGKILL)
             while lost.is_ready:  # noqa: ASYNC110 (no event tells of it)
                 await asyncio.sleep(0)
             return len([await heard(running.open_session(), 3) for _ in range(2)])
 
+    ended = []
     assert run(main()) == 2
+    assert (
+        ended[0] == -signal.SIGKILL
+    )  # to kill it before asyncio knew would be a warning in the log
 
 
 def test_processes_that_cannot_begin_are_a_sentence():

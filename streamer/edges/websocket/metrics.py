@@ -84,6 +84,8 @@ class _EngineCollector(Collector):
         ):
             text = f"Audio that was {what}."
             yield _counter(f"audio_{what}_seconds", text, samples / SAMPLE_RATE)
+        yield _gauge("decoders", "Decoding processes that are ready.", now.decoders)
+        yield _counter("decoder_deaths", "Decoding processes that have died.", now.decoder_deaths)
         yield _histogram("step_seconds", "One trip of a batch to the device.", meter.step_s)
         yield _histogram("batch_size", "Windows of a batch.", meter.batch)
 
