@@ -7,9 +7,9 @@ from websockets.asyncio.client import connect
 from streamer import messages as m
 from streamer.config import ServerConfig
 from tests.engine.harness import GatedModel
-from tests.fakes import speak
+from tests.fakes import BLANK, FakeDetector, FakeModel, audio, speak
 from tests.http import HANDSHAKE, ask, get
-from tests.serving import finals, in_loop, pcm, said, service
+from tests.serving import finals, in_loop, pcm, said, service, until
 
 START, STOP = m.encode(m.Start(resume=True)), m.encode(m.Stop())
 LAMP = pcm(speak("turn on the lamp"))
@@ -88,4 +88,24 @@ async def test_a_word_that_is_received_but_not_decoded_is_heard_in_one_piece() -
         model.open_for_good()
         heard, code = await said(socket)
         assert (finals(heard), code) == (["turn on the lamp"], 1012)
+        await leaving
+
+
+@in_loop
+async def test_speech_without_a_word_is_not_waited_for() -> None:
+    model = FakeModel(slots=4)
+    model.detector = FakeDetector()
+    murmur = pcm(audio([BLANK] * 50, [-FakeDetector.SPEECH] * 50))  # a second of it
+    entered = service(ServerConfig(port=0, drain_timeout_s=3_600), model=model)
+    running = await entered.__aenter__()
+    async with connect(running.url) as socket:
+        await socket.send(m.encode(m.Start(endpoint=m.EndpointPatch(vad=True))))
+        await socket.send(murmur)
+        await until(m.SpeechStart, socket)
+        leaving = asyncio.create_task(entered.__aexit__(None, None, None), name="leave")
+        await until(m.GoAway, socket)
+        for _ in range(4):
+            await socket.send(murmur)
+        heard, code = await said(socket)
+        assert (finals(heard), code) == ([], 1012)
         await leaving

@@ -62,6 +62,7 @@ class Conversation:
         self.is_stopped = False  # the client has said that it will send no more
         self.ended = asyncio.Event()
         self._speaking: set[int] = set()  # channels with an utterance in progress
+        self._with_words: set[int] = set()  # of these, where it has some by now
         self._texts = [messages.GrowingText() for _ in session.sessions]
         self._settings = settings
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
@@ -155,8 +156,11 @@ class Conversation:
                     self.journal.commit(event)
                 if isinstance(event, messages.SpeechStart):
                     self._speaking.add(channel)
+                elif isinstance(event, messages.Partial):
+                    self._with_words.add(channel)
                 elif isinstance(event, messages.Final):
                     self._speaking.discard(channel)
+                    self._with_words.discard(channel)
         except SessionError as failure:
             self.journal.fail(failure)
             self.session.abort()  # one channel alone is of no use
@@ -170,8 +174,13 @@ class Conversation:
 
     @property
     def is_speaking(self) -> bool:
-        """Whether an utterance is in progress."""
+        """Whether an utterance is in progress, with words or without."""
         return bool(self._speaking)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether words of an utterance in progress are known."""
+        return bool(self._with_words)
 
     # --- what the client sends --------------------------------------------------------------------
 

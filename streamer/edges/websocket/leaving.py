@@ -15,6 +15,7 @@ IDLE_S = 1.0  # a client that sends nothing for so long has no more to say
 NOTICE_S = 60.0  # before a session has lasted too long
 RETRY_S = 2.0  # until a server that ends has an heir, perhaps
 SAMPLES = SAMPLE_RATE // 2  # a word that has begun is known when these are decoded
+WORDLESS_SAMPLES = 2 * SAMPLE_RATE  # a detector may hear speech, as of others, that has no words
 REASONS = {
     "restart": "the server ends: start another session when it is back",
     "too_long": "the session has lasted as long as it may: start another",
@@ -37,12 +38,16 @@ class Leaving:
     def is_due(self, conversation: Conversation, now: float) -> bool:
         """Whether an utterance is over, or what is left of it must be cut off.
 
-        While a window waits to be decoded nobody knows: a word may have begun in it.
+        While a window waits to be decoded nobody knows: a word may have begun in it. Speech that
+        has no words for WORDLESS_SAMPLES more is not waited for.
         """
         if now >= self.until:
             return True
-        is_known = conversation.session.are_decoded(self.from_samples)
-        return is_known and not conversation.is_speaking
+        session = conversation.session
+        if not conversation.is_speaking:
+            return session.are_decoded(self.from_samples)
+        is_wordless = not conversation.has_words
+        return is_wordless and session.are_decoded(self.from_samples + WORDLESS_SAMPLES)
 
     def announcement(self, now: float) -> messages.GoAway:
         """What the client is told."""
