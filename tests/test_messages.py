@@ -95,6 +95,20 @@ def test_server_messages_survive_the_wire(message: m.ServerMessage) -> None:
     assert m.decode_server(text) == message
 
 
+@pytest.mark.parametrize("brackets", ["[]", ('{"a":', "}")])
+@pytest.mark.parametrize("depth", [*range(900, 1_000, 3), 16_000])
+def test_what_is_nested_deeply_is_a_mistake_like_any_other(brackets: str, depth: int) -> None:
+    deep = brackets[0] * depth + ("" if brackets == "[]" else "1") + brackets[1] * depth
+    for text in (
+        f'{{"type":"configure","hotwords":{deep}}}',
+        f'{{"type":"flush","id":{deep}}}',
+        f'{{"type":{deep}}}',
+        deep,
+    ):
+        with pytest.raises(m.MessageError):
+            m.decode_client(text)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | short,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(short, inner, max_size=4),

@@ -30,5 +30,8 @@ def check_range(name: str, value: int | None, low: int, high: int) -> None:
 
 def shown(value: object) -> str:
     """Show a peer's value in an error message, cut short."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        text = "what is nested too deeply"
     return text if len(text) <= 60 else text[:57] + "..."

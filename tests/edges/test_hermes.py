@@ -215,6 +215,17 @@ def test_any_frame_is_audio_or_refused(data: bytes, kept: int) -> None:
     assert len(samples) <= len(data) + 60
 
 
+def test_what_is_nested_is_taken_out_of_a_request() -> None:
+    for depth in range(900, 1_000):
+        body = f'{{"siteId":"attic","lang":{"[" * depth}{"]" * depth}}}'
+        found, _ = read_request(body.encode()) or ({}, False)  # None: too deep to be read
+        assert found in ({"site_id": "attic", "lang": []}, {})
+    assert read_request(b'{"siteId":"attic","lang":[["en"]]}') == (
+        {"site_id": "attic", "lang": []},
+        False,
+    )
+
+
 def test_frames_say_their_own_format() -> None:
     audio, data = frame(wav(speak("a"), rate=44_100))
     assert (audio.sample_rate, data) == (44_100, pcm(speak("a")))

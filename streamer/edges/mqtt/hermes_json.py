@@ -20,7 +20,8 @@ class FrameError(Exception):
 def read_request(payload: bytes) -> tuple[dict[str, Any], bool] | None:
     """A request with its keys in snake_case, and whether it came so; None for no object.
 
-    The keys of Hermes are camelCase; Rhasspy's own command line writes snake_case.
+    The keys of Hermes are camelCase; Rhasspy's own command line writes snake_case. Lists and
+    objects come emptied: no request has any, and to write deep ones again may break Python.
     """
     try:
         body = json.loads(payload)
@@ -29,7 +30,11 @@ def read_request(payload: bytes) -> tuple[dict[str, Any], bool] | None:
     if not isinstance(body, dict):
         return None
     is_snake = any("_" in key for key in body)
-    return {re.sub("([A-Z])", r"_\1", key).lower(): value for key, value in body.items()}, is_snake
+    emptied = {
+        key: type(value)() if isinstance(value, dict | list) else value
+        for key, value in body.items()
+    }
+    return {re.sub("([A-Z])", r"_\1", key).lower(): emptied[key] for key in body}, is_snake
 
 
 def written(body: dict[str, Any], is_snake: bool) -> str:
