@@ -8,7 +8,7 @@ Must not know: models, engines.
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from clients.python import RecognizerError, recognize
@@ -18,18 +18,22 @@ from streamer.messages import Final, Partial
 
 CLIP = Path(__file__).with_name("demo.flac")  # synthesised with espeak-ng for this project
 SPOKEN = "please turn on the lamp in the kitchen and tell me when the train to the city will leave"
-NEXT = """Try next:
-  streamer listen                                your microphone, live
-  streamer serve                                 a server; then: python -m clients.python FILE
-  streamer transcribe FILE --format srt          captions for a recording
-  pip install -e '.[hub]'                        and bring a strong public checkpoint:
+ON_TERMINAL = "Bright words stand for good, dim ones may still change:"
+ELSEWHERE = "A line for each time that the words change; those in [brackets] may change again:"
+NEXT = """Try next, after `source .venv/bin/activate`:
+  streamer listen                          your microphone, live, in this terminal
+  streamer serve                           a server; open http://127.0.0.1:8765/ and speak
+  streamer transcribe FILE --format srt    captions for a recording
+For real work bring a strong public model, since the one that ships is small:
+  pip install -e '.[hub]'
   streamer transcribe FILE --mode window --model hf-audio/wav2vec2-bert-CV16-en
-(the command is .venv/bin/streamer, or `streamer` after: source .venv/bin/activate)"""
+README.md and docs/ have the rest."""
 
 
 async def main() -> int:
     """Run the demonstration; returns its exit status."""
-    command = (sys.executable, "-m", "streamer", "serve", "--port", "0")
+    print("Starting `streamer serve` with the model that ships; that takes seconds.", flush=True)
+    command = (sys.executable, "-m", "streamer", "serve", "--port", "0", "--log-level", "warning")
     server = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert server.stdout is not None
     try:
@@ -37,7 +41,7 @@ async def main() -> int:
         url = re.search(r"ws://\S+/v1/stream", greeting)
         if url is None:  # the server has said why, on stderr
             return 1
-        print(f"{greeting}\nspeaking {CLIP.name} in real time:\n", flush=True)
+        print(f"It says: {greeting}", flush=True)
         await _show(url.group())
         print(f"\n{NEXT}")
         return 0
@@ -51,23 +55,53 @@ async def main() -> int:
 
 
 async def _show(url: str) -> None:
-    loop, caption, finals = asyncio.get_running_loop(), LiveCaption(sys.stdout), list[Final]()
-    began, first_latency_s = loop.time(), 0.0
+    """Speak the clip to the server, and print what comes back while it is spoken."""
+    loop, shown, finals = asyncio.get_running_loop(), _Shown(), list[Final]()
+    began_s, first_latency_s = loop.time(), 0.0
     with AudioFile(CLIP) as file:
+        print(
+            f"A client speaks {CLIP.name} to it, {file.duration_s or 0:.1f} s, as one would talk."
+        )
+        print(f"{shown.explanation}\n", flush=True)
         async for message in recognize(url, _pcm(file)):
+            now_s = loop.time() - began_s
             if isinstance(message, Partial):
                 if not first_latency_s and message.words:
-                    first_latency_s = loop.time() - began - message.words[0].start
-                caption.show(message)
+                    first_latency_s = now_s - message.words[0].start
+                shown.show(message, now_s)
             elif isinstance(message, Final):
                 finals.append(message)
-                caption.show(message)
+                shown.show(message, now_s)
+    _judge(finals, first_latency_s)
+
+
+class _Shown:
+    """Captions that are redrawn in place, or off a terminal a line for each change."""
+
+    def __init__(self) -> None:
+        self._caption = LiveCaption(sys.stdout) if sys.stdout.isatty() else None
+        self.explanation = ON_TERMINAL if self._caption else ELSEWHERE
+
+    def show(self, message: Partial | Final, now_s: float) -> None:
+        if self._caption:
+            self._caption.show(message)
+            return
+        text = message.text if isinstance(message, Final) else message.committed
+        if isinstance(message, Partial) and message.tail:
+            text = f"{text} [{message.tail}]".lstrip()
+        print(f"{now_s:5.1f} s  {text}", flush=True)
+
+
+def _judge(finals: Sequence[Final], first_latency_s: float) -> None:
     heard = " ".join(final.text for final in finals)
+    error_rate = word_error_rate(SPOKEN.split(), heard.split())
     print(f"\nspoken:  {SPOKEN}\nheard:   {heard}")
-    for final in finals:
-        print(f"times:   {' '.join(f'{word.word}@{word.start:.2f}' for word in final.words)}")
-    print(f"word error rate: {word_error_rate(SPOKEN.split(), heard.split()):.1%}")
+    print(f"word error rate: {error_rate:.1%} of {len(SPOKEN.split())} words")
     print(f"first partial: {first_latency_s:.2f} s after its first word began")
+    words = [word for final in finals for word in final.words]
+    if words:
+        last = words[-1]
+        print(f"every word has its times: {last.word!r} from {last.start:.2f} to {last.end:.2f} s")
 
 
 async def _pcm(file: AudioFile) -> AsyncIterator[bytes]:
