@@ -59,6 +59,10 @@ async def test_the_overlay_is_transparent_and_shows_the_last_lines_until_they_fa
         await page.goto(home(running) + query)
         paper = "getComputedStyle(document.documentElement).backgroundColor"
         assert await page.evaluate(paper) == "rgba(0, 0, 0, 0)"
+        fading = "getComputedStyle(document.getElementById('live')).transitionDuration"
+        for wish, seconds in (("reduce", "0s"), ("no-preference", "0.6s")):
+            await page.emulate_media(reduced_motion=wish)
+            assert await page.evaluate(fading) == seconds
         await socket.send(START)
         await socket.send(pcm(speak("what was said first is not there any more")))
         await socket.send(FLUSH)
