@@ -62,7 +62,7 @@ class AcousticModel(nn.Module):
         self.causal_features = FeatureExtractor(with_normalization(features, causal))
 
     def place(self, device: str, dtype: torch.dtype, *, int8: bool = False) -> AcousticModel:
-        """Move to ``device`` for good: the encoder computes in ``dtype``, the features in float32.
+        """Move to ``device`` for good: products of the encoder in ``dtype``, the rest in float32.
 
         On a CPU its layers are packed, for inference alone, or with ``int8`` multiplied in 8 bits.
 
@@ -75,7 +75,7 @@ class AcousticModel(nn.Module):
                 raise ValueError(f"placed as {self._place} already, got {place}")
             return self
         self.to(device)
-        self.model.to(dtype)
+        self.model.wav2vec2_bert.shorten(dtype)
         if device == "cpu":
             encoder = self.model.wav2vec2_bert
             for part in (encoder.encoder, encoder.intermediate_ffn, encoder.adapter):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.precision import Convolution, LayerNorm, Linear, Pointwise
 from models.ring import Ring, Rows, Sight
 from models.state import AdapterState, Update
 
@@ -43,8 +44,8 @@ class FeedForward(nn.Module):
         self, size: int, intermediate: int, activation: str, output: int | None = None
     ) -> None:
         super().__init__()
-        self.intermediate_dense = nn.Linear(size, intermediate)
-        self.output_dense = nn.Linear(intermediate, output or size)
+        self.intermediate_dense = Linear(size, intermediate)
+        self.output_dense = Linear(intermediate, output or size)
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,10 +67,10 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads, self.head_size = config.num_attention_heads, size // config.num_attention_heads
         self.position_type = position_type
-        self.linear_q = nn.Linear(size, size)
-        self.linear_k = nn.Linear(size, size)
-        self.linear_v = nn.Linear(size, size)
-        self.linear_out = nn.Linear(size, size)
+        self.linear_q = Linear(size, size)
+        self.linear_k = Linear(size, size)
+        self.linear_v = Linear(size, size)
+        self.linear_out = Linear(size, size)
         self.rotary_base = config.rotary_embedding_base
         if position_type == "relative_key":
             self.left, self.right = (
@@ -78,7 +79,7 @@ class SelfAttention(nn.Module):
             )
             self.distance_embedding = nn.Embedding(self.left + self.right + 1, self.head_size)
         elif position_type == "relative":
-            self.linear_pos = nn.Linear(size, size, bias=False)
+            self.linear_pos = Linear(size, size, bias=False)
             self.pos_bias_u = nn.Parameter(torch.zeros(self.heads, self.head_size))
             self.pos_bias_v = nn.Parameter(torch.zeros(self.heads, self.head_size))
 
@@ -163,17 +164,6 @@ def rotate(x: Tensor, positions: Tensor, heads: int, base: float) -> Tensor:
     return (x * angle.cos().to(x.dtype) + turned * angle.sin().to(x.dtype)).flatten(2)
 
 
-class Pointwise(nn.Conv1d):
-    """A convolution of one frame: a linear layer whose weight has the checkpoint's shape."""
-
-    def __init__(self, size: int, output: int) -> None:
-        super().__init__(size, output, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C'), unlike a Conv1d: channels last."""
-        return F.linear(x, self.weight.squeeze(-1))
-
-
 class ConvolutionModule(nn.Module):
     """LayerNorm, GLU, causal depthwise convolution.
 
@@ -183,10 +173,10 @@ class ConvolutionModule(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size, self.past = config.hidden_size, config.conv_depthwise_kernel_size - 1
-        self.layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.layer_norm = LayerNorm(size, eps=config.layer_norm_eps)
         self.pointwise_conv1 = Pointwise(size, 2 * size)
-        self.depthwise_conv = nn.Conv1d(size, size, self.past + 1, groups=size, bias=False)
-        self.depthwise_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.depthwise_conv = Convolution(size, size, self.past + 1, groups=size, bias=False)
+        self.depthwise_layer_norm = LayerNorm(size, eps=config.layer_norm_eps)
         self.pointwise_conv2 = Pointwise(size, size)
         self.activation = ACTIVATIONS[config.hidden_act]
 
@@ -205,24 +195,24 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size, eps = config.hidden_size, config.layer_norm_eps
-        self.ffn1_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn1_layer_norm = LayerNorm(size, eps=eps)
         self.ffn1 = FeedForward(size, config.intermediate_size, config.hidden_act)
-        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.self_attn_layer_norm = LayerNorm(size, eps=eps)
         self.self_attn = SelfAttention(config, size, config.position_embeddings_type)
         self.conv_module = ConvolutionModule(config)
-        self.ffn2_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn2_layer_norm = LayerNorm(size, eps=eps)
         self.ffn2 = FeedForward(size, config.intermediate_size, config.hidden_act)
-        self.final_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.final_layer_norm = LayerNorm(size, eps=eps)
 
     def forward(
         self, x: Tensor, sight: Sight, ring: Ring | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """(B, T, C) -> (B, T, C), and the convolution's past + inputs (B, C, K - 1 + T)."""
-        x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
+        x = torch.add(x, self.ffn1(self.ffn1_layer_norm(x)), alpha=0.5)
         x = x + self.self_attn(self.self_attn_layer_norm(x), sight, ring)
         mixed, seen = self.conv_module(x, past)
         x = x + mixed
-        x = x + 0.5 * self.ffn2(self.ffn2_layer_norm(x))
+        x = torch.add(x, self.ffn2(self.ffn2_layer_norm(x)), alpha=0.5)
         y: Tensor = self.final_layer_norm(x)
         return y, seen
 
@@ -247,12 +237,12 @@ class AdapterLayer(nn.Module):
         size, eps = config.output_size, config.layer_norm_eps
         self.kernel, self.stride = config.adapter_kernel_size, config.adapter_stride
         self.padding = self.stride // 2
-        self.residual_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.residual_conv = nn.Conv1d(size, 2 * size, self.kernel, stride=self.stride)
-        self.self_attn_layer_norm = nn.LayerNorm(size, eps=eps)
-        self.self_attn_conv = nn.Conv1d(size, 2 * size, self.kernel, stride=self.stride)
+        self.residual_layer_norm = LayerNorm(size, eps=eps)
+        self.residual_conv = Convolution(size, 2 * size, self.kernel, stride=self.stride)
+        self.self_attn_layer_norm = LayerNorm(size, eps=eps)
+        self.self_attn_conv = Convolution(size, 2 * size, self.kernel, stride=self.stride)
         self.self_attn = SelfAttention(config, size, None)
-        self.ffn_layer_norm = nn.LayerNorm(size, eps=eps)
+        self.ffn_layer_norm = LayerNorm(size, eps=eps)
         self.ffn = FeedForward(size, config.intermediate_size, config.adapter_act)
 
     def output_frames(self, frames: Tensor) -> Tensor:
@@ -275,9 +265,13 @@ class AdapterLayer(nn.Module):
         What ``state`` is to hold for these rows next is added to ``update``.
         """
         keep = (torch.arange(x.shape[1], device=x.device) < rows.valid[:, None])[..., None]
-        residual = self.residual_layer_norm(x) * keep
-        residual = torch.cat([state.residual[rows.index], residual], dim=1)
-        z = torch.cat([state.attention[rows.index], self.self_attn_layer_norm(x) * keep], dim=1)
+        residual, z = (
+            torch.cat([past[rows.index], (norm(x) * keep).to(past.dtype)], dim=1)
+            for past, norm in (
+                (state.residual, self.residual_layer_norm),
+                (state.attention, self.self_attn_layer_norm),
+            )
+        )
         ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows, update)
         y = self._mix(residual, z, sight, ring)
         for past, seen in ((state.residual, residual), (state.attention, z)):
@@ -288,6 +282,7 @@ class AdapterLayer(nn.Module):
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)
         z = F.glu(self.self_attn_conv(z.transpose(1, 2)), dim=1).transpose(1, 2)
+        residual = residual.to(self.ffn_layer_norm.weight.dtype)
         attended: Tensor = self.self_attn(z, sight, ring) + residual
         y: Tensor = attended + self.ffn(self.ffn_layer_norm(attended))
         return y

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.conformer import Pointwise
+from models.precision import Pointwise
 
 ZERO = 128  # int8 activations are stored from 0 to 255: the kernels that are fast want no sign
 
@@ -22,12 +22,15 @@ class PackedLinear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.in_features = weight.shape[1]
+        self.dtype = weight.dtype
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., N)."""
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(self.dtype), self.weight, self.bias, "none", [], ""
+        )
         return y
 
 
@@ -39,7 +42,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.in_features = weight.shape[1]
+        self.in_features, self.dtype = weight.shape[1], weight.dtype
         weight = weight.float()
         self.scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N,)
         self.zero = torch.zeros(len(weight), dtype=torch.int64)
@@ -56,7 +59,7 @@ class Int8Linear(nn.Module):
             None, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
         y = y * scale if self.bias is None else torch.addcmul(self.bias, y, scale)
-        return y.to(x.dtype)
+        return y.to(self.dtype)
 
 
 @torch.no_grad()

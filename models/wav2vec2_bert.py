@@ -26,6 +26,7 @@ from models.conformer import (
     PositionType,
     last_frames,
 )
+from models.precision import LayerNorm, Linear, shorten
 from models.ring import Ring, Rows, Sight, open_ring, progress
 from models.state import AdapterState, AttentionState, EncoderState, Update
 
@@ -135,10 +136,8 @@ class FeatureProjection(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(
-            config.feature_projection_input_dim, eps=config.layer_norm_eps
-        )
-        self.projection = nn.Linear(config.feature_projection_input_dim, config.hidden_size)
+        self.layer_norm = LayerNorm(config.feature_projection_input_dim, eps=config.layer_norm_eps)
+        self.projection = Linear(config.feature_projection_input_dim, config.hidden_size)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, T, F) -> (B, T, C)."""
@@ -162,8 +161,8 @@ class Adapter(nn.Module):
         self.proj: nn.Module = nn.Identity()
         self.proj_layer_norm: nn.Module = nn.Identity()
         if config.output_size != config.hidden_size:
-            self.proj = nn.Linear(config.hidden_size, config.output_size)
-            self.proj_layer_norm = nn.LayerNorm(config.output_size, eps=config.layer_norm_eps)
+            self.proj = Linear(config.hidden_size, config.output_size)
+            self.proj_layer_norm = LayerNorm(config.output_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(AdapterLayer(config) for _ in range(config.num_adapter_layers))
 
 
@@ -181,6 +180,18 @@ class Encoder(nn.Module):
                 config.hidden_size, config.intermediate_size, "relu"
             )
         self.adapter = Adapter(config) if config.add_adapter else None
+
+        self._short: torch.dtype | None = None
+
+    def shorten(self, dtype: torch.dtype) -> None:
+        """From now on multiply in ``dtype``, and keep in it what streams remember.
+
+        The projection of the features stays as it is: it is small, and all that follows reads it.
+        """
+        for part in (self.encoder, self.intermediate_ffn, self.adapter):
+            if part is not None:
+                shorten(part, dtype)
+        self._short = dtype
 
     def forward(
         self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
@@ -213,6 +224,7 @@ class Encoder(nn.Module):
         """Empty caches for ``slots`` streams."""
         config = self.config
         like = self.feature_projection.projection.weight
+        like = like.new_empty(0, dtype=self._short or like.dtype)
         heads, size = config.num_attention_heads, config.hidden_size
 
         def ring(layers: int, channels: int, chunking: Chunking) -> AttentionState:
@@ -313,7 +325,7 @@ class Wav2Vec2BertForCTC(nn.Module):
         super().__init__()
         self.config = config
         self.wav2vec2_bert = Encoder(config)
-        self.lm_head = nn.Linear(config.output_size, config.vocab_size)
+        self.lm_head = Linear(config.output_size, config.vocab_size)
 
     def forward(
         self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None

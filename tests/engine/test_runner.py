@@ -204,7 +204,9 @@ def test_the_encoder_computes_in_the_given_type_and_features_in_float32():
     )
     (window, *_) = all_windows(runner_bf16, speech(20_000, 5))
     (frames,) = runner_bf16.run([0], [window])
-    assert model.model.lm_head.weight.dtype == torch.bfloat16
+    layer = model.model.wav2vec2_bert.encoder.layers[0]
+    assert layer.self_attn.distance_embedding.weight.dtype == torch.bfloat16
+    assert layer.final_layer_norm.weight.dtype == torch.float32
     assert model.features.log_mel.window.dtype == torch.float32
     assert frames.log_probs.dtype == np.float32
 
