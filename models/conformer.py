@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from models.state import AdapterState, Update
 if TYPE_CHECKING:
     from models.wav2vec2_bert import EncoderConfig
 
+Frames = TypeVar("Frames", int, Tensor)
 PositionType = Literal["relative_key", "relative", "rotary"] | None
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": F.silu,
@@ -245,10 +246,9 @@ class AdapterLayer(nn.Module):
         self.ffn_layer_norm = LayerNorm(size, eps=eps)
         self.ffn = FeedForward(size, config.intermediate_size, config.adapter_act)
 
-    def output_frames(self, frames: Tensor) -> Tensor:
+    def output_frames(self, frames: Frames) -> Frames:
         """How many outputs ``frames`` inputs give, the padding on both sides included."""
-        steps = frames + 2 * self.padding - self.kernel
-        return torch.div(steps, self.stride, rounding_mode="floor") + 1
+        return (frames + 2 * self.padding - self.kernel) // self.stride + 1
 
     def forward(self, x: Tensor, lengths: Tensor, sight: Sight) -> Tensor:
         """Offline: (B, T, C) with ``lengths`` (B,) valid frames -> (B, T', C)."""

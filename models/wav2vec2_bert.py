@@ -216,8 +216,8 @@ class Encoder(nn.Module):
                 assert isinstance(adapter, AdapterLayer)
                 chunking = chunking and chunking.divided(adapter.stride)
                 inputs, lengths = lengths, adapter.output_frames(lengths)
-                frames = int(adapter.output_frames(torch.tensor(x.shape[1])))
-                x = adapter(x, inputs, offline_sight(frames, lengths, chunking))
+                sight = offline_sight(adapter.output_frames(x.shape[1]), lengths, chunking)
+                x = adapter(x, inputs, sight)
         return x, lengths, middle
 
     def init_state(self, slots: int, chunking: Chunking) -> EncoderState:

@@ -107,7 +107,8 @@ async def open_engine(config: Config = Config()) -> AsyncIterator[Engine]:  # no
     Raises ConfigError for a model or setting that cannot be had.
     """
     wording = build_wording(config.text, config.keywords)
-    model = await asyncio.to_thread(build_model, config.model, config.engine.max_sessions)
+    room = config.engine.max_sessions, config.engine.max_batch
+    model = await asyncio.to_thread(build_model, config.model, *room)
     options = decoding_options(model, config.model, config.endpoint)
     async with build_engine(model, config.engine, wording, options) as engine:
         yield engine

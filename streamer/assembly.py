@@ -27,6 +27,7 @@ from streamer.core.decoder import BeamSearch, supported
 from streamer.core.endpoint import DEFAULT_RULES, EndpointRules
 from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
+from streamer.engine.cuda import CudaRecorder
 from streamer.engine.detector import SpeechDetector
 from streamer.engine.device import choose_device
 from streamer.engine.engine import Engine
@@ -77,12 +78,15 @@ def decode_workers(config: EngineConfig) -> int:
     return min(config.max_sessions // SESSIONS_PER_WORKER, (os.cpu_count() or 1) - 1)
 
 
-def build_model(config: ModelConfig, slots: int = 1) -> ModelRunner:
+def build_model(config: ModelConfig, slots: int = 1, max_batch: int = 1) -> ModelRunner:
     """Load a model and make it ready for streams in `slots` slots; may take seconds.
 
+    On a CUDA device also for batches of up to `max_batch`, so that none of them waits for it later.
     Raises ConfigError, in one sentence for the user.
     """
-    return build_runner(load_acoustic(config), config, slots)
+    made = build_runner(load_acoustic(config), config, slots)
+    made.prepare(max_batch)
+    return made
 
 
 def load_acoustic(config: ModelConfig) -> AcousticModel:
@@ -102,16 +106,19 @@ def build_runner(
     """
     context = context or geometry(config, Grid(acoustic.hop_samples, acoustic.tail_samples))
     try:
+        device = choose_device(config.device)
+        records = device.startswith("cuda") and config.cuda_graphs == "auto"
         return ModelRunner(
             acoustic,
             mode=config.mode,
             context=context,
             slots=slots,
-            device=config.device,
+            device=device,
             dtype=config.dtype,
             threads=config.threads,
             search=build_search(acoustic, config),
-            detector=_build_detector(slots, choose_device(config.device)),
+            detector=_build_detector(slots, device),
+            recorder=CudaRecorder(device) if records else None,
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error

@@ -201,8 +201,8 @@ async def _serve_until_told(settings: config.Config) -> int:
     wording = build_wording(settings.text, settings.keywords)
     secrets = settings.server.token_file or settings.server.tls_cert
     with on_hangup(renew.set) if secrets else nullcontext():
-        slots = settings.engine.max_sessions
-        model = await asyncio.to_thread(api.build_model, settings.model, slots)
+        room = settings.engine.max_sessions, settings.engine.max_batch
+        model = await asyncio.to_thread(api.build_model, settings.model, *room)
         options = api.decoding_options(model, settings.model, settings.endpoint)
         latency_ms = round(model.context.latency_s(model.grid) * 1000)
         about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)

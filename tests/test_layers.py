@@ -50,9 +50,14 @@ ALLOWED = {
         "numpy",
         "torch",
         "streamer.core",
+        "streamer.engine.call",
         "streamer.engine.device",
+        "streamer.engine.graphs",
         "streamer.engine.vocabulary",
     ),
+    "streamer.engine.call": ("numpy", "torch", "streamer.core"),
+    "streamer.engine.graphs": ("numpy", "torch", "streamer.engine.call"),
+    "streamer.engine.cuda": ("torch",),
     "streamer.engine.device": ("torch",),
     "streamer.engine.detector": ("numpy", "torch", "streamer.core"),
     "streamer.edges": (
@@ -266,7 +271,8 @@ def test_only_what_runs_on_the_device_imports_torch_in_streamer():
             is_part(t, "torch") for t in imports(ast.parse(path.read_text()), only_at_import=False)
         )
     }
-    on_device = {f"streamer.engine.{name}" for name in ("runner", "device", "detector")}
+    names = "runner", "call", "graphs", "cuda", "device", "detector"
+    on_device = {f"streamer.engine.{name}" for name in names}
     assert importers <= on_device | ROOTS
 
 

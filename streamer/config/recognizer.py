@@ -14,6 +14,7 @@ DEFAULT_BEAM = 25  # beams of a search that is asked for without a number
 Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
+Switch = Literal["auto", "off"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 
@@ -30,6 +31,7 @@ class ModelConfig:
     device: Device = setting("auto", "where the model runs")
     dtype: Dtype = setting("auto", "number format of the model; int8: faster on CPUs")
     threads: int = setting(0, "threads of the model on a CPU; 0: as many as measure best")
+    cuda_graphs: Switch = setting("auto", "auto: record the steps of a CUDA device; off: do not")
     lm: str = setting(
         AUTO_LM,
         "language model: model (the checkpoint's own), none, a file; auto: its own if it has one",

@@ -20,7 +20,9 @@ from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
 from streamer.core.speech import Detector
+from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, wanted_of
 from streamer.engine.device import choose_device, choose_dtype, choose_threads, is_out_of_memory
+from streamer.engine.graphs import Graphs, Recorder, sizes_up_to
 from streamer.engine.vocabulary import labels_of
 
 Mode = Literal["cache", "window"]
@@ -91,6 +93,7 @@ class ModelRunner:
         threads: of torch in this process, on a CPU; 0: those with which a step takes least time.
         search: how its frames are decoded; None: greedily.
         detector: what tells its streams speech from other sound, for as many slots.
+        recorder: what repeats steps that it has recorded; None: every step is run anew.
 
     Raises:
         ValueError: no such device, or a geometry that the model cannot have.
@@ -108,6 +111,7 @@ class ModelRunner:
         threads: int = 0,
         search: BeamSearch | None = None,
         detector: Detector | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
@@ -118,15 +122,19 @@ class ModelRunner:
         self.labels = labels_of(model.vocabulary, search)
         self._cached = mode == "cache"
         self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")
-        self._state = self._new_state(context)
+        arena = slots if recorder is None else slots + 1  # the last for padding
+        self._state = self._new_state(context, arena)
+        self._graphs: Graphs | None = None
+        if recorder is not None:
+            self._graphs = Graphs(self._forward, recorder, slots, self.device)
         if self.device == "cpu":
             self.threads = threads or choose_threads(self._trial)
             torch.set_num_threads(self.threads)
 
-    def _new_state(self, context: Context) -> Any:
+    def _new_state(self, context: Context, slots: int) -> Any:
         geometry = (context.left, context.chunk, context.right, self._cached)
         try:
-            return self._model.init_state(self.slots, *geometry)
+            return self._model.init_state(slots, *geometry)
         except (RuntimeError, MemoryError) as error:
             one = _size_bytes(self._model.init_state(1, *geometry)) / 2**20
             raise ValueError(
@@ -162,20 +170,55 @@ class ModelRunner:
         return 1 if is_alone else MOST_WINDOWS
 
     @torch.inference_mode()
+    def prepare(self, most_rows: int) -> None:
+        """Record the steps that batches of up to so many windows need; without a recorder: nothing.
+
+        Those that are not prepared are recorded when they are first met, in the middle of streams.
+        """
+        if self._graphs is None:
+            return
+        chunk, total = self.context.chunk, self.context.total
+        for rows in sizes_up_to(min(most_rows, self.slots)):
+            for each in range(1, max(self.most_windows // rows, 1) + 1):
+                if each.bit_count() == 1:  # see lateness.windows_each
+                    valid = total + (each - 1) * chunk
+                    self._graphs.prepared(rows, self.grid.span_samples(valid), valid)
+
+    @torch.inference_mode()
     def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
         each = slots.count(slots[0])
         # In the order of their slots, so that neighbours need not be copied.
         order = sorted(range(0, len(slots), each), key=slots.__getitem__)
         runs = [windows[at : at + each] for at in order]
-        rows = [
-            (run[0].left, sum(w.chunk for w in run), sum(map(_valid, run)), slots[at])
-            for run, at in zip(runs, order, strict=True)
-        ]
-        first, last = rows[0][-1], rows[-1][-1]
-        span = slice(first, last + 1) if last - first + 1 == len(rows) else None
-        left_B, committed_B, valid_B, slots_B = torch.tensor(rows).to(self.device).unbind(1)
-        joined = np.stack([self._joined(run) for run in runs])
-        samples_BS = torch.from_numpy(joined).to(self.device)
+        call = Call(
+            rows=[
+                (run[0].left, sum(w.chunk for w in run), sum(map(_valid, run)), slots[at])
+                for run, at in zip(runs, order, strict=True)
+            ],
+            samples=[self._joined(run) for run in runs],
+            wanted=[
+                row
+                for row, run in enumerate(runs)
+                if self.search is not None or any(w.wants_all for w in run)
+            ],
+        )
+        answer = self._graphs.run(call) if self._graphs else None
+        frames = _parted(answer or self._run_once(call), call, runs)
+        places = {at: row for row, at in enumerate(order)}
+        return [part for at in range(0, len(slots), each) for part in frames[places[at]]]
+
+    def _run_once(self, call: Call) -> Answer:
+        host = np.zeros((len(call.rows), COLUMNS), np.int64)
+        call.fill_rows(host)
+        rows_BR = torch.from_numpy(host).to(self.device)
+        samples_BS = torch.from_numpy(np.stack(call.samples)).to(self.device)
+        log_probs_BUV = self._forward(samples_BS, rows_BR, call.span)
+        best_2BU, every_WUV = best_of(log_probs_BUV), wanted_of(log_probs_BUV, rows_BR, call)
+        return Answer.of(best_2BU.cpu(), None if every_WUV is None else every_WUV.cpu())
+
+    def _forward(self, samples_BS: Tensor, rows_BR: Tensor, span: slice | None = None) -> Tensor:
+        """Log-probs (B, U, V) of the rows of a call; the state is written in place."""
+        left_B, committed_B, valid_B, slots_B = rows_BR[:, :WANTED].unbind(1)
         if self._cached:
             log_probs_BUV, self._state = self._model.forward_chunk(
                 samples_BS, slots_B, committed_B, valid_B, self._state, span
@@ -184,9 +227,7 @@ class ModelRunner:
             log_probs_BUV, self._state = self._model.forward_window(
                 samples_BS, slots_B, left_B, committed_B, valid_B, self._state
             )
-        answers = self._answers(log_probs_BUV, runs)
-        places = {at: row for row, at in enumerate(order)}
-        return [frames for at in range(0, len(slots), each) for frames in answers[places[at]]]
+        return log_probs_BUV
 
     def _joined(self, run: Sequence[Window]) -> Waveform:
         """The samples (S,) of windows that follow each other, each sample once."""
@@ -194,30 +235,6 @@ class ModelRunner:
             return run[0].samples
         step = self.grid.samples(self.context.chunk)
         return np.concatenate([*(w.samples[:step] for w in run[:-1]), run[-1].samples])
-
-    def _answers(
-        self, log_probs_BUV: Tensor, runs: Sequence[Sequence[Window]]
-    ) -> list[list[Frames]]:
-        """What leaves the device: best ids, their log-probs, and all where they are needed."""
-        (streams, frames, labels), best_BU = log_probs_BUV.shape, log_probs_BUV.max(dim=-1)
-        # One copy for all of it: an id is a whole number that float32 holds.
-        leaving = [best_BU.values, best_BU.indices.to(log_probs_BUV.dtype)]
-        all_want = self.search is not None
-        wants = [row for row, run in enumerate(runs) if all_want or any(w.wants_all for w in run)]
-        if wants:
-            leaving.append(log_probs_BUV[wants] if len(wants) < streams else log_probs_BUV)
-        host = torch.cat([each.flatten() for each in leaving]).cpu().numpy()
-        best, whole, every = np.split(host, [streams * frames, 2 * streams * frames])
-        best, ids = best.reshape(streams, -1), whole.reshape(streams, -1).astype(np.int64)
-        wanted = dict(zip(wants, every.reshape(-1, frames, labels), strict=True))
-        answers: list[list[Frames]] = []
-        for row, run in enumerate(runs):
-            answer, at = Frames(ids[row], best[row], wanted.get(row)), 0
-            answers.append([])
-            for window in run:
-                answers[row].append(answer.part(at, at + _valid(window)))
-                at += window.chunk
-        return answers
 
     @torch.inference_mode()
     def offline(self, recordings: Sequence[Waveform]) -> list[npt.NDArray[np.float32]]:
@@ -240,6 +257,20 @@ class ModelRunner:
         self._state.reset(torch.tensor(slots, device=self.device))
         if self.detector is not None:
             self.detector.reset(slots)
+
+
+def _parted(answer: Answer, call: Call, runs: Sequence[Sequence[Window]]) -> list[list[Frames]]:
+    """For each row of a call the frames of its windows."""
+    every = () if answer.every is None else answer.every
+    wanted = dict(zip(call.wanted, every, strict=True))
+    parted: list[list[Frames]] = []
+    for row, run in enumerate(runs):
+        frames, at = Frames(answer.ids[row], answer.best[row], wanted.get(row)), 0
+        parted.append([])
+        for window in run:
+            parted[row].append(frames.part(at, at + _valid(window)))
+            at += window.chunk
+    return parted
 
 
 def _valid(window: Window) -> int:
