@@ -134,7 +134,8 @@ class Chunker:
         self._next = start + grid.samples(chunk)
         if self._ends and self._next >= end:
             self._next = self._ends.popleft()
-        if len(self._buffer) > 4 * max(self._window_samples, self._received - self._kept_from):
+        size = len(self._buffer)
+        if size > 4 * self._window_samples and size > 4 * (self._received - self._kept_from):
             self._move(extra_samples=0)
         return Window(samples, left, chunk, right, start)
 

@@ -51,21 +51,23 @@ def fold(
     if state.run_id == NO_TOKEN and blanks.issuperset(ids):
         return CtcState(state.frames + len(ids)), []
     tokens: list[Token] = []
-    run_id, run_start, run_log_prob = state.run_id, state.run_start_frame, state.run_log_prob
-    frame = state.frames
-    for token_id, log_prob in zip(ids, log_probs.tolist(), strict=True):
-        if token_id in blanks:
-            token_id = NO_TOKEN
-        if token_id != run_id:
-            if run_id != NO_TOKEN:
-                tokens.append(Token(run_id, run_start, frame, run_log_prob))
-            run_id, run_start, run_log_prob = token_id, frame, log_prob
-        elif log_prob > run_log_prob:
-            run_log_prob = log_prob
-        frame += 1
+    before, run_id, run_start, run_log_prob = state
+    last_id = run_id
+    best = zip(ids, log_probs.tolist(), strict=True)
+    for frame, (token_id, log_prob) in enumerate(best, start=before):
+        if token_id == last_id:
+            if log_prob > run_log_prob:
+                run_log_prob = log_prob
+            continue
+        if run_id != NO_TOKEN:
+            tokens.append(Token(run_id, run_start, frame, run_log_prob))
+        last_id = token_id
+        run_id = NO_TOKEN if token_id in blanks else token_id
+        run_start, run_log_prob = frame, log_prob
+    end_frame = before + len(ids)
     if run_id == NO_TOKEN:
-        return CtcState(frame), tokens
-    return CtcState(frame, run_id, run_start, run_log_prob), tokens
+        return CtcState(end_frame), tokens
+    return CtcState(end_frame, run_id, run_start, run_log_prob), tokens
 
 
 def open_token(state: CtcState) -> Token | None:

@@ -40,7 +40,7 @@ class InFlight(NamedTuple):
         """The window's frames, the left ones dropped."""
         window = self.window
         ahead, end = window.left + window.chunk, window.left + window.chunk + window.right
-        assert frames.token_ids.shape == frames.log_probs.shape == (end,), (frames, end)
+        assert len(frames.token_ids) == len(frames.log_probs) == end, (frames, end)
         chunk = frames.part(window.left, ahead)
         lookahead = frames.part(ahead, end) if window.right else None
         return Chunk(chunk, lookahead, self.changes, self.begins, self.may_end)

@@ -25,6 +25,7 @@ INAUDIBLE_DB = -90.0
 """Digital silence, as of a muted microphone: quiet, and says nothing about the room's noise."""
 
 _INAUDIBLE_POWER = 10 ** (INAUDIBLE_DB / 10)
+_MARGIN = 10 ** (MARGIN_DB / 10)
 
 
 class LoudnessMeter:
@@ -36,37 +37,32 @@ class LoudnessMeter:
 
     def __init__(self, grid: Grid) -> None:
         self._measured = 0  # sample of the clock behind the last frame measured
-        self._frames = 0  # audible ones so far
-        # Levels and the floor are kept less what the floor has risen since the stream began: it is
-        # then a running minimum, and therefore the same for every cut of the audio.
-        self._risen_db = RISE_DB_PER_S * grid.seconds(grid.samples(1))  # in one frame
-        self._flat_floor_db = FIRST_FLOOR_DB
+        self._rise: float = 10 ** (RISE_DB_PER_S * grid.seconds(grid.samples(1)) / 10)  # in a frame
+        self._floor: float = 10 ** (FIRST_FLOOR_DB / 10)  # a power
         self._loud = Stretches()
 
     @property
     def floor_db(self) -> float:
         """The noise floor behind the last frame measured, dB relative to full scale."""
-        return self._flat_floor_db + self._risen_db * self._frames
+        return 10 * log10(self._floor)
 
     def measure(self, frames: Waveform) -> int:
         """Take frames, (T, samples), that follow those before; returns the sample behind them."""
         if not frames.size:
             return self._measured
-        samples, loud, end = frames.shape[1], self._loud, self._measured
-        audible, floor_db = self._frames, self._flat_floor_db
+        samples, floor, rise, end = frames.shape[1], self._floor, self._rise, self._measured
         energies: list[float] = np.einsum("ts,ts->t", frames, frames).tolist()
         for energy in energies:  # they are few: faster than array by array
             start, end = end, end + samples
             power = energy / samples
             if power <= _INAUDIBLE_POWER:
                 continue
-            audible += 1
-            level_db = 10 * log10(power) - self._risen_db * audible
-            if level_db < floor_db:
-                floor_db = level_db
-            elif level_db > floor_db + MARGIN_DB:
-                loud.add(start, end)
-        self._measured, self._frames, self._flat_floor_db = end, audible, floor_db
+            floor *= rise
+            if power < floor:
+                floor = power
+            elif power > floor * _MARGIN:
+                self._loud.add(start, end)
+        self._measured, self._floor = end, floor
         return end
 
     def skip(self, lost_samples: int) -> None:

@@ -169,9 +169,10 @@ class Stream:
 
     def wants_verdict(self) -> bool:
         """Whether a verdict on what is unheard may end the utterance before a window is ready."""
-        state, ahead = self._state, self._state.timeline.ahead(self._chunk_samples)
-        is_on = state.speech is not None and state.speech.is_on
-        return is_on and state.transcript.wants_verdict(ahead)
+        state = self._state
+        if state.speech is None or not state.speech.is_on:
+            return False
+        return state.transcript.wants_verdict(state.timeline.ahead(self._chunk_samples))
 
     def accept_verdict(self, probabilities: Probabilities) -> None:
         """The detector's answer to the oldest samples taken."""

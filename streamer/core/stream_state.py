@@ -42,9 +42,9 @@ class StreamState:
 
     def listens_within(self, changes: Sequence[Change]) -> bool:
         """Whether there are keywords in the next chunk, which has these changes."""
-        before = self.listens
-        if changes:
-            self.listens = bool(changes[-1].keywords)
+        if not changes:
+            return self.listens
+        before, self.listens = self.listens, bool(changes[-1].keywords)
         return before or any(change.keywords for change in changes)
 
 

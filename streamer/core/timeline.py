@@ -73,6 +73,8 @@ class Timeline:
         it is half way to the frames.
         """
         start, end = self.span(start_frame, end_frame)
+        if not self.start_delay:
+            return start, end, start, end
         sound_start = start - min(self.start_delay, (start - self.origin) // 2)
         return start, end, sound_start, self.sound_end(end)
 

@@ -136,8 +136,8 @@ class Transcript:
 
     def show(self, upcoming: Sequence[Token]) -> None:
         """Show the utterance in progress, with the tokens that are not settled as its tail."""
-        utterance = self.utterance
-        self._is_speaking = any(token.id != self._labels.delimiter for token in upcoming)
+        utterance, delimiter = self.utterance, self._labels.delimiter
+        self._is_speaking = bool(upcoming) and any(each.id != delimiter for each in upcoming)
         if upcoming or not (utterance.is_blank() and self._narrator.is_silent()):
             committed, tail = utterance.shown([self._letter(token) for token in upcoming])
             if committed or tail:

@@ -81,6 +81,7 @@ class Utterance:
         """Rules for the utterance in progress and those to come."""
         self._rules = rules
         self._silence = Grid.samples_in(rules.silence_s)
+        self._later = Grid.samples_in(LATER_PART * rules.max_utterance_s)
         self._due = 0
 
     @property
@@ -148,7 +149,8 @@ class Utterance:
                 words = self.end(at) if rule == "endpoint" else self._end_at_pause(at)
                 if words:
                     ended.append((words, rule))
-        self._now = max(self._now, now)
+        if now > self._now:
+            self._now = now
         return ended
 
     def may_end_by(self, until: int) -> bool:
@@ -222,7 +224,7 @@ class Utterance:
     def _end_within_word(self, at: int) -> tuple[Word, ...]:
         """The utterance is one endless word: cut it at its longest pause, never within a letter."""
         letters = self._letters
-        later = self._later_sample()
+        later = self._start + self._later
         pauses = [
             (after.start >= later, after.start - before.end, index)
             for index, (before, after) in enumerate(pairwise(letters), start=1)
@@ -250,14 +252,11 @@ class Utterance:
 
     def _note_pause(self, word_start: int) -> None:
         """A word begins: remember the pause before it if the utterance had better be cut there."""
-        if not self._closed or word_start < self._later_sample():
+        if not self._closed or word_start < self._start + self._later:
             return
         samples = word_start - self._last
         if self._cut is None or samples >= self._cut.samples:
             self._cut = _Pause(len(self._closed), samples, word_start)
-
-    def _later_sample(self) -> int:
-        return self._start + Grid.samples_in(LATER_PART * self._rules.max_utterance_s)
 
     def _committed_count(self, at: int | None = None) -> int:
         """Closed words that no cut from `at` (default: now) on would move."""
@@ -274,7 +273,6 @@ def _closes(last: Letter, following: Letter) -> bool:
 
 def _spell(letters: Sequence[Letter], told_s: float) -> Word:
     """The word of these letters, which begins no earlier than at `told_s`."""
-    text = "".join([letter.text or "" for letter in letters])
-    mean_log_prob = sum([letter.log_prob for letter in letters]) / len(letters)
+    texts, _, _, log_probs, *_ = zip(*letters, strict=True)
     start, end = Grid.seconds(letters[0].sound_start), Grid.seconds(letters[-1].sound_end)
-    return Word(text, max(start, told_s), end, math.exp(mean_log_prob))
+    return Word("".join(texts), max(start, told_s), end, math.exp(sum(log_probs) / len(letters)))
