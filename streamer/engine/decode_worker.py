@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import BinaryIO, TypeAlias
 
 from streamer.core.decoder import BeamSearch, Chunk, Decoded, Decoder
@@ -31,8 +32,8 @@ class Request:
     settings: DecoderSettings | None = None
 
 
-Answer: TypeAlias = tuple[int, list[Decoded], str]
-"""The stream, what became of its chunks, and what the decoder raised on the one behind these."""
+Answer: TypeAlias = tuple[int, list[Decoded], str, float]
+"""The stream, what became of its chunks, what it raised on the one behind these, and seconds."""
 
 
 def main() -> None:
@@ -56,14 +57,14 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             decoders.pop(request.stream, None)
             continue
         decoded: list[Decoded] = []
-        error = ""
+        error, began_s = "", perf_counter()
         try:
             if request.settings is not None:
                 decoders[request.stream] = new_decoder(search, request.settings)
             decoded += map(decoders[request.stream].decode, request.chunks)
         except Exception:  # a fault of one stream must not stop the others
             error = traceback.format_exc()
-        answer: Answer = request.stream, decoded, error
+        answer: Answer = request.stream, decoded, error, perf_counter() - began_s
         _write(answers, pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
 
 

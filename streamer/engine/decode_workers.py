@@ -21,6 +21,7 @@ from streamer.core.decoder import BeamSearch, Decoded
 from streamer.core.frames import Frames
 from streamer.engine.decode_worker import LENGTH, Request
 from streamer.engine.errors import SessionError
+from streamer.engine.load import Load
 from streamer.engine.session import Session
 from streamer.engine.step import Result
 
@@ -53,8 +54,8 @@ class _Stream:
 class _Worker:
     """One process and its streams; another process takes the place of one that has died."""
 
-    def __init__(self, number: int, search: BeamSearch, host: Host) -> None:
-        self._number, self._host = number, host
+    def __init__(self, number: int, search: BeamSearch, host: Host, load: Load) -> None:
+        self._number, self._host, self._load = number, host, load
         self._search = pickle.dumps(search, pickle.HIGHEST_PROTOCOL)
         self._process: asyncio.subprocess.Process | None = None
         self.is_ready = False  # there is a process, as far as is known
@@ -115,7 +116,9 @@ class _Worker:
         except asyncio.IncompleteReadError:
             return None
 
-    def _pass_on(self, number: int, decoded: list[Decoded], error: str) -> None:
+    def _pass_on(self, number: int, decoded: list[Decoded], error: str, taken_s: float) -> None:
+        for _ in decoded:
+            self._load.note(1, taken_s / len(decoded))
         stream = self.streams.get(number)
         if stream is not None:  # else its session was over
             stream.is_asked = False
@@ -159,13 +162,13 @@ class DecodeWorkers:
     Bounded: of a session there are the chunks of one step, and its slot is not free before the
     answer. So a process never has more than these of each session before it; one that is slow makes
     its sessions wait, and then who sends. When one dies its sessions fail, and another is begun.
-    Where nothing is searched there are none.
+    Where nothing is searched there are none. What a chunk takes them is noted in `load`.
     """
 
-    def __init__(self, count: int, search: BeamSearch | None, host: Host) -> None:
+    def __init__(self, count: int, search: BeamSearch | None, host: Host, load: Load) -> None:
         self._workers: list[_Worker] = []
         if search is not None:
-            self._workers += (_Worker(number, search, host) for number in range(count))
+            self._workers += (_Worker(number, search, host, load) for number in range(count))
         self._host = host
         self._places: dict[Session, tuple[_Worker, int]] = {}
         self._numbers = itertools.count()

@@ -42,7 +42,7 @@ class Engine:
     An exception in the block aborts the sessions instead.
 
     At its limits: `max_sessions` open sessions (at most the model's slots), or those that take
-    `max_load` of the device's time by the steps measured (0: no such limit), more are refused with
+    `max_load` of the device's or decoders' time, as measured (0: no limit), more are refused with
     CapacityError; `max_batch` windows in a step, fewer once memory was short; `max_backlog_s`
     seconds of undecoded audio in a session, then its `send` waits.
     Beams are searched by `decode_workers` processes (see there), or by the device thread if 0.
@@ -68,18 +68,18 @@ class Engine:
         self._max_backlog_samples = Grid.samples_in(max_backlog_s)
         self._scheduler: Scheduler[Session] = Scheduler(max_batch)
         self._meter = Meter()
-        self._load = Load(
-            Grid.seconds(model.grid.samples(model.context.chunk)), max_batch, max_load
-        )
+        chunk_s = Grid.seconds(model.grid.samples(model.context.chunk))
+        self._load = Load(chunk_s, max_batch, max_load)
+        decoding = Load(chunk_s * max(1, decode_workers), 1, max_load)  # of all processes together
         self._sessions: set[Session] = set()
-        self._slots, self._watchers = Slots(max_sessions, self._load), Watchers()
+        self._slots, self._watchers = Slots(max_sessions, self._load, decoding), Watchers()
         self._listening: dict[Session, None] = {}  # between two windows, in order
         self._work, self._idle = asyncio.Event(), asyncio.Event()  # idle: no sessions
         self._idle.set()
         self._tasks = asyncio.TaskGroup()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._searches = model.search is not None and not decode_workers
-        self._workers = DecodeWorkers(decode_workers, model.search, self)
+        self._workers = DecodeWorkers(decode_workers, model.search, self, decoding)
 
     # --- sessions ---------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from streamer.engine.load import Load
 class Slots:
     """`count` slots, of which no more are taken than the load allows, and none while closed."""
 
-    def __init__(self, count: int, load: Load) -> None:
-        self.count, self._load = count, load
+    def __init__(self, count: int, load: Load, decoding: Load) -> None:
+        self.count, self._load, self._decoding = count, load, decoding
         self._free = list(reversed(range(count)))
         self._to_reset: list[int] = []
         self._closed: str | None = "the engine is not running"
@@ -46,6 +46,8 @@ class Slots:
             raise CapacityError(f"{count} sessions are wanted, {free} of {self.count} are free")
         if self._load.is_full(taken - leaving + count):
             raise CapacityError(f"the device carries no more than {taken} sessions")
+        if self._decoding.is_full(taken - leaving + count):
+            raise CapacityError(f"the decoding processes carry no more than {taken} sessions")
 
     def has(self, count: int, leaving: int) -> bool:
         """Whether `check` would let so many in."""

@@ -1,15 +1,19 @@
 """Admission by measure: what the steps cost, and the session that would be one too many."""
 
 import asyncio
+import itertools
 import random
 
 import pytest
 
+from streamer.core.decoder import BeamSearch
+from streamer.core.scoring import NoScorer
+from streamer.engine import decode_worker
 from streamer.engine.engine import Engine
 from streamer.engine.errors import CapacityError
 from streamer.engine.load import ENOUGH_STEPS, Load
-from tests.engine.harness import SlotModel, assert_nothing_leaks, play, run
-from tests.fakes import silence, speak
+from tests.engine.harness import CHUNK, SlotModel, assert_nothing_leaks, play, run
+from tests.fakes import SearchedModel, silence, speak
 
 
 def noted(load, fixed, each, batches):
@@ -88,6 +92,28 @@ def test_a_session_too_many_is_refused_and_those_that_are_open_go_on(monkeypatch
         assert_nothing_leaks(engine)
 
     run(main())
+
+
+class Dawdling(NoScorer):
+    """In the process that uses it, every request takes a second by the clock."""
+
+    def __init__(self, _):
+        ticks = itertools.count(decode_worker.perf_counter())
+        decode_worker.perf_counter = lambda: next(ticks)
+
+
+def test_a_session_too_many_for_the_decoding_processes_is_refused():
+    async def main(max_load):
+        search = BeamSearch(2, Dawdling, takes_hotwords=False)
+        model = SearchedModel(CHUNK, slots=3, search=search)
+        limits = {"max_sessions": 3, "max_batch": 1, "max_load": max_load, "decode_workers": 1}
+        async with Engine(model, **limits) as engine:
+            assert await play(engine.open_session(), [speak("abc"), silence(ENOUGH_STEPS * 0.08)])
+            async with engine.open_session():
+                return engine.has_room(1, leaving=0), engine.has_room(1, leaving=1)
+
+    assert run(main(0.9)) == (False, True)
+    assert run(main(0.0)) == (True, True)
 
 
 class SmallModel(SlotModel):
