@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.commands import run, run_process
+from tests.commands import ROOT, run, run_process
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,25 @@ def test_the_usage_has_what_must_be_given_and_no_more() -> None:
 
 def test_the_benchmark_alone_says_it_alike() -> None:
     command = [sys.executable, "-m", "streamer.benchmark", "--batche", "1"]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (
         2,
         "streamer: there is no option --batche; did you mean --batches? "
         "(see: python -m streamer.benchmark --help)\n",
     )
+
+
+def test_an_interrupt_while_all_loads_is_quiet() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'streamer.cli':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from streamer.__main__ import main\nsys.exit(main())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
 
 
 def test_a_name_behind_two_dashes_is_a_file() -> None:

@@ -59,7 +59,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if (arguments.file is None) == (not arguments.microphone):
-        parser.error("expected a file, or --microphone")
+        parser.error("expected either a file or --microphone")
     return arguments
 
 

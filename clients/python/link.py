@@ -4,8 +4,9 @@ Owns how a websocket is opened and which failures may pass. Must not know: sessi
 """
 
 import ipaddress
+import os
 from dataclasses import dataclass, field
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,8 +82,15 @@ async def dial(address: Address, timeout_s: float) -> ClientConnection:
     except (InvalidURI, ValueError) as error:
         raise RecognizerError("connection", f"cannot reach {url}: {error}") from error
     except (OSError, TimeoutError, EOFError, InvalidHandshake, ConnectionClosed) as error:
-        reason = f"cannot reach {url}: {error}"
+        reason = f"cannot reach {url}: {_reason(error)}"
         raise RecognizerError("connection", reason, passes=True) from error
+
+
+def _reason(error: Exception) -> str:
+    """In words: of a refused connection there are numbers too, of one that is cut nothing."""
+    if isinstance(error, OSError) and not isinstance(error, SSLError) and (error.errno or 0) > 0:
+        return os.strerror(error.errno or 0)
+    return str(error) or "it hangs up at once; should it be ws:// or wss://?"
 
 
 async def hang_up(connection: ClientConnection | None) -> None:

@@ -115,7 +115,7 @@ class Microphone:
                 continue
             await asyncio.to_thread(self._stream.start)
             return self
-        raise SourceError(f"the microphone cannot be used: {reason}")
+        raise SourceError(f"there is no microphone, or it cannot be used: {reason}")
 
     async def __aexit__(
         self,

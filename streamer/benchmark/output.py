@@ -48,8 +48,10 @@ def saved(path: Path) -> Results:
     """The figures of a JSON file; raises ConfigError."""
     try:
         return from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON of streamer bench") from error
 
 
 def write(arguments: argparse.Namespace, results: Results) -> None:

@@ -122,7 +122,9 @@ async def test_what_cannot_be_reached_is_one_sentence() -> None:
         url = running.url
         with pytest.raises(RecognizerError, match=r"refused \(404\): the recognizer is at"):
             await Recognition(url.replace("/v1/stream", "/v2")).__aenter__()
-    with pytest.raises(RecognizerError, match="cannot reach ws://127"):
+        with pytest.raises(RecognizerError, match=r"ws:// or wss://|SSL"):
+            await Recognition(url.replace("ws:", "wss:")).__aenter__()
+    with pytest.raises(RecognizerError, match=r"cannot reach ws://127.*: Connection refused$"):
         await Recognition(url).__aenter__()
     for wrong in ("nonsense", "ws://[::1", "ws://127.0.0.1:99999/"):
         with pytest.raises(RecognizerError, match=rf"cannot reach {re.escape(wrong)}"):

@@ -13,6 +13,7 @@ that TCP slows the client, and a session that lags does the same; a client that 
 import asyncio
 import http
 import logging
+import os
 from collections.abc import Awaitable, Collection
 from types import TracebackType
 from typing import Self
@@ -100,7 +101,8 @@ class WebSocketServer:
         try:
             self._door = Door.at(config.host, config.port)
         except OSError as error:
-            reason = error.strerror or str(error)
+            is_ours = (error.errno or 0) > 0  # else of the look-up of a name
+            reason = os.strerror(error.errno or 0) if is_ours else error.strerror or str(error)
             raise ListenError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
         self._server: Server = await serve(
             self._handle,

@@ -7,6 +7,7 @@ At its limit, `max_connections`, a client is closed at once.
 import asyncio
 import ipaddress
 import logging
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -46,7 +47,8 @@ class WyomingServer:
                 self._join, config.host, config.port, limit=MAX_LINE_BYTES
             )
         except OSError as error:
-            reason = error.strerror or str(error)
+            is_ours = (error.errno or 0) > 0  # else of the look-up of a name
+            reason = os.strerror(error.errno or 0) if is_ours else error.strerror or str(error)
             raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
         try:
             self._announcement = self._announced()
