@@ -1,4 +1,4 @@
-"""A real Mosquitto, and a line to it that a test can cut and hold."""
+"""A real Mosquitto, and what is heard of it."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -102,73 +102,6 @@ async def mosquitto(
             yield broker
         finally:
             await broker.kill()
-
-
-class Line:
-    """A port that leads to another one, from `open` to `cut`; may be opened again.
-
-    The first connections break after so many bytes to there as `budgets` names.
-    """
-
-    def __init__(self, to_port: int, budgets: Iterable[int] = ()) -> None:
-        self.port, self._to_port = free_port(), to_port
-        self._budgets = iter(budgets)
-        self._server: asyncio.Server | None = None
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
-
-    async def cut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._server.wait_closed()
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
-        self._writers += [writer, far_writer]
-        budget = next(self._budgets, None)
-        for source, sink, other, limit in (
-            (reader, far_writer, writer, budget),
-            (far_reader, writer, far_writer, None),
-        ):
-            task = asyncio.create_task(_copy(source, sink, other, limit), name="line")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-
-async def _copy(
-    source: asyncio.StreamReader,
-    sink: asyncio.StreamWriter,
-    other: asyncio.StreamWriter,
-    budget: int | None,
-) -> None:
-    """Pass bytes on to the end, or until the budget is used up: then both ways break."""
-    with suppress(ConnectionError):
-        while data := await source.read(min(4096, 4096 if budget is None else budget)):
-            sink.write(data)
-            await sink.drain()
-            budget = None if budget is None else budget - len(data)
-            if budget == 0:
-                other.transport.abort()
-                break
-    sink.close()
-
-
-@asynccontextmanager
-async def line(to_port: int, budgets: Iterable[int] = ()) -> AsyncIterator[Line]:
-    joined = Line(to_port, budgets)
-    await joined.open()
-    try:
-        yield joined
-    finally:
-        await joined.cut()
 
 
 class Heard:

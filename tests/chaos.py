@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import Literal, Self
 
 HANDSHAKE_BYTES = 600  # passes the first time: who finds no server at all need not try again
@@ -10,10 +11,14 @@ Way = tuple[asyncio.StreamReader, asyncio.StreamWriter]  # bytes go from the one
 
 
 class Wire:
-    """Stands before a server and passes bytes, both ways, while it is `open`."""
+    """Stands before a server and passes bytes, both ways, while it is `open`.
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    The first connections are reset after so many bytes to there as `budgets` names.
+    """
+
+    def __init__(self, server_port: int, budgets: Iterable[int] = ()) -> None:
+        self._server_port, self._budgets = server_port, iter(budgets)
+        self.port = 0  # a free one, from the first `listen` on
         self._ways: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.StreamWriter] = set()
         self.cuts = 0  # so far
@@ -21,8 +26,7 @@ class Wire:
         self.open.set()
 
     async def __aenter__(self) -> Self:
-        self._listening = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = self._listening.sockets[0].getsockname()[1]
+        await self.listen()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -44,6 +48,19 @@ class Wire:
         for end in self._ends:
             end.transport.abort()
 
+    async def shut(self) -> None:
+        """Reset every connection, and let nobody in until `listen`."""
+        self._listening.close()
+        self.cut()
+        if self._ways:
+            await asyncio.wait(self._ways)
+        await self._listening.wait_closed()
+
+    async def listen(self) -> None:
+        """Let them in, always at the same port."""
+        self._listening = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+        self.port = self._listening.sockets[0].getsockname()[1]
+
     async def _join(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
         self._ends.add(to_near)
         try:
@@ -56,7 +73,9 @@ class Wire:
 
     async def _carry(self, up: Way, down: Way) -> None:
         """One connection, until both its ways have ended or one is reset."""
-        both = [asyncio.create_task(self._pass(*way), name="wire") for way in (up, down)]
+        budget = next(self._budgets, None)
+        there = self._pass(*up) if budget is None else self._pass_some(*up, budget, "reset")
+        both = [asyncio.create_task(each, name="wire") for each in (there, self._pass(*down))]
         await self._ended(both)
         for _, end in (up, down):
             end.transport.abort()
@@ -72,6 +91,27 @@ class Wire:
             await self.open.wait()
             sink.write(data)
             await sink.drain()
+        sink.write_eof()
+
+    async def _pass_some(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        budget: int,
+        kind: Kind,
+    ) -> None:
+        """Pass bytes on, to their end or for so many; raises ConnectionError to end both ways."""
+        while data := await source.read(1 << 14):
+            if len(data) >= budget:
+                sink.write(data[:budget])
+                await sink.drain()
+                self.cuts += 1
+                if kind != "end":
+                    raise ConnectionResetError
+                break
+            sink.write(data)
+            await sink.drain()
+            budget -= len(data)
         sink.write_eof()
 
 
@@ -103,24 +143,3 @@ class CuttingProxy(Wire):
         if kind == "reset":
             for _, end in (up, down):
                 end.transport.abort()
-
-    async def _pass_some(
-        self,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        budget: int,
-        kind: Kind,
-    ) -> None:
-        """Pass bytes on, to their end or for so many; raises ConnectionError to end both ways."""
-        while data := await source.read(1 << 14):
-            if len(data) >= budget:
-                sink.write(data[:budget])
-                await sink.drain()
-                self.cuts += 1
-                if kind != "end":
-                    raise ConnectionResetError
-                break
-            sink.write(data)
-            await sink.drain()
-            budget -= len(data)
-        sink.write_eof()

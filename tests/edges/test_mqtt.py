@@ -12,7 +12,8 @@ from streamer.core.text_rules import TextRules
 from streamer.edges.mqtt import MqttEdge
 from streamer.engine.engine import Engine
 from streamer.text.written import written
-from tests.brokers import line, mosquitto, subscriber
+from tests.brokers import mosquitto, subscriber
+from tests.chaos import Wire
 from tests.edges.over_mqtt import RULES, publishing, quick_retries, said, spoken, told, utterances
 from tests.engine.harness import play
 from tests.fakes import FakeModel, speak
@@ -83,13 +84,13 @@ async def test_what_is_said_last_is_published_too(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_status_tells_the_truth(tmp_path: Path) -> None:
-    async with mosquitto() as server, line(server.port) as joined:
+    async with mosquitto() as server, Wire(server.port) as joined:
         async with subscriber(server.port, "streamer/status") as heard:
             async with publishing(joined.port, tmp_path):
                 assert (await heard.until("streamer/status"))["status"] == "online"
-                await joined.cut()  # nobody says goodbye: the will does
+                await joined.shut()  # nobody says goodbye: the will does
                 assert (await heard.until("streamer/status"))["status"] == "offline"
-                await joined.open()
+                await joined.listen()
                 assert (await heard.until("streamer/status"))["status"] == "online"
             assert (await heard.until("streamer/status"))["status"] == "offline"
         async with subscriber(server.port, "streamer/status") as late:

@@ -15,7 +15,8 @@ from streamer.edges.mqtt import MqttEdge
 from streamer.edges.mqtt.discovery import announcement
 from streamer.edges.mqtt.edge import address
 from streamer.engine.engine import Engine
-from tests.brokers import Heard, line, mosquitto, subscriber
+from tests.brokers import Heard, mosquitto, subscriber
+from tests.chaos import Wire
 from tests.edges.over_mqtt import RULES, publishing, quick_retries, spoken
 from tests.fakes import FakeModel
 from tests.serving import in_loop
@@ -139,7 +140,7 @@ async def test_home_assistant_is_told_and_told_again(tmp_path: Path) -> None:
     """The message is there for who comes later, and when the broker has forgotten it."""
     async with (
         mosquitto() as server,
-        line(server.port) as joined,
+        Wire(server.port) as joined,
         publishing(joined.port, tmp_path, discovery_topic="homeassistant"),
     ):
         for _ in range(2):
@@ -148,8 +149,8 @@ async def test_home_assistant_is_told_and_told_again(tmp_path: Path) -> None:
             assert config["origin"] == {"name": "streamer"}
             async with subscriber(server.port) as forgetful:
                 await forgetful.client.publish("homeassistant/device/streamer/config", "", 1, True)
-            await joined.cut()
-            await joined.open()
+            await joined.shut()
+            await joined.listen()
     async with (
         mosquitto() as server,
         publishing(server.port, tmp_path),

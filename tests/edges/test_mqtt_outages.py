@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.brokers import line, mosquitto, subscriber
+from tests.brokers import mosquitto, subscriber
+from tests.chaos import Wire
 from tests.edges.over_mqtt import FINALS, once, publishing, quick_retries, said, spoken, told
 from tests.serving import in_loop
 
@@ -22,19 +23,19 @@ async def test_finals_of_an_outage_arrive_once_and_in_order(tmp_path: Path) -> N
     """The line opens again when the subscriber is there: the broker itself keeps nothing."""
     async with (
         mosquitto() as server,
-        line(server.port) as joined,
+        Wire(server.port) as joined,
         publishing(joined.port, tmp_path) as engine,
     ):
         async with subscriber(server.port, FINALS) as heard:
             sessions = [await spoken(engine, "a", "before")]
             before = [await heard.until(FINALS)]
-        await joined.cut()
+        await joined.shut()
         await server.kill()
         outage = (("while it", "is dead"), ("and", "still"))
         sessions += [await spoken(engine, "a", *texts) for texts in outage]
         await server.start()
         async with subscriber(server.port, FINALS) as heard:
-            await joined.open()
+            await joined.listen()
             sessions.append(await spoken(engine, "a", "and after"))
             while len(once(before + heard.bodies(FINALS))) < 6:
                 await heard.until(FINALS)
@@ -46,14 +47,14 @@ async def test_finals_of_an_outage_arrive_once_and_in_order(tmp_path: Path) -> N
 
 @in_loop
 async def test_finals_outlive_the_process(tmp_path: Path) -> None:
-    async with mosquitto() as server, line(server.port) as joined:
-        await joined.cut()
+    async with mosquitto() as server, Wire(server.port) as joined:
+        await joined.shut()
         async with publishing(joined.port, tmp_path) as engine:
             events = await spoken(engine, "a", "nobody", "hears this")
         path = tmp_path / "outbox.db"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         async with subscriber(server.port, "streamer/out/+/+") as heard:
-            await joined.open()
+            await joined.listen()
             async with publishing(joined.port, tmp_path):
                 await heard.until("streamer/out/a/closed")
         with sqlite3.connect(path) as database:
@@ -67,12 +68,12 @@ async def test_finals_outlive_the_process(tmp_path: Path) -> None:
 async def test_a_full_outbox_loses_the_oldest_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with mosquitto() as server, line(server.port) as joined:
-        await joined.cut()
+    async with mosquitto() as server, Wire(server.port) as joined:
+        await joined.shut()
         async with publishing(joined.port, tmp_path, max_outbox_messages=3) as engine:
             await spoken(engine, "a", *"abcdef")
             async with subscriber(server.port, "streamer/out/#") as heard:
-                await joined.open()
+                await joined.listen()
                 closed = await heard.until("streamer/out/a/closed")
     assert [each["text"] for each in heard.bodies(FINALS)] == ["e", "f"]
     assert closed["utterances"] == 6
@@ -88,7 +89,7 @@ def test_cuts_at_any_moment_lose_nothing_and_change_no_order(tmp_path: Path, see
 
     @in_loop
     async def scenario() -> None:
-        async with mosquitto() as server, line(server.port) as joined:
+        async with mosquitto() as server, Wire(server.port) as joined:
             topics = ("streamer/out/+/final", "streamer/out/+/closed")
             async with (
                 subscriber(server.port, *topics) as heard,
@@ -102,8 +103,8 @@ def test_cuts_at_any_moment_lose_nothing_and_change_no_order(tmp_path: Path, see
                 for _ in range(6):
                     for _ in range(rng.randint(0, 4)):
                         await heard.until("streamer/out/+/final")
-                    await joined.cut()
-                    await joined.open()
+                    await joined.shut()
+                    await joined.listen()
                 while len({b["session"] for b in heard.bodies("streamer/out/+/closed")}) < 3:
                     await heard.until("streamer/out/+/closed")
             for name in names:
@@ -133,12 +134,12 @@ async def test_no_broker_is_one_line_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with mosquitto() as server, line(server.port) as joined:
-        await joined.cut()
+    async with mosquitto() as server, Wire(server.port) as joined:
+        await joined.shut()
         async with publishing(joined.port, tmp_path) as engine:
             await spoken(engine, "a", *(f"the canary {c}" for c in "abcdefgh"))
             async with subscriber(server.port, FINALS) as heard:
-                await joined.open()
+                await joined.listen()
                 await heard.until(FINALS)
     told_of = [each.getMessage() for each in caplog.records if "mqtt" in each.getMessage()]
     assert len(told_of) == 2

@@ -16,7 +16,8 @@ import pytest
 
 from streamer.edges.mqtt import store as stores
 from streamer.edges.mqtt.store import Kept, Store, StoreError
-from tests.brokers import line, mosquitto, subscriber
+from tests.brokers import mosquitto, subscriber
+from tests.chaos import Wire
 from tests.commands import ROOT
 from tests.edges.over_mqtt import once, publishing, quick_retries, spoken
 from tests.serving import in_loop
@@ -193,7 +194,7 @@ def test_a_line_that_breaks_at_any_byte_loses_nothing(tmp_path: Path, seed: int)
         budgets = [rng.randint(1, 3_000) for _ in range(8)]
         async with (
             mosquitto() as server,
-            line(server.port, budgets) as joined,
+            Wire(server.port, budgets) as joined,
             subscriber(server.port, "streamer/#") as heard,
             publishing(joined.port, tmp_path) as engine,
         ):
@@ -239,12 +240,12 @@ def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> No
         expected: set[str] = set()
         async with (
             mosquitto() as server,
-            line(server.port) as joined,
+            Wire(server.port) as joined,
             subscriber(server.port, "streamer/out/#") as heard,
         ):
             for is_away in (False, True, False):
                 if is_away:
-                    await joined.cut()
+                    await joined.shut()
                 async with speaking(joined.port, outbox) as said:
                     for _ in range(rng.randint(1, 4 if is_away else 15)):
                         if is_away:
@@ -253,7 +254,7 @@ def test_a_server_that_is_killed_leaves_no_hole(tmp_path: Path, seed: int) -> No
                             await heard.until("streamer/out/+/final")
                 expected.update(waiting(outbox))
                 if is_away:
-                    await joined.open()
+                    await joined.listen()
             async with publishing(joined.port, tmp_path):
                 while not expected <= {each["key"] for each in everything(heard)}:
                     await heard.until("streamer/out/+/+")
