@@ -65,7 +65,11 @@ def _complain(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="streamer", description="Speech recognition while it is being spoken.")
+    parser = Parser(
+        prog="streamer",
+        description="Speech recognition while it is being spoken.",
+        epilog="Each command tells its options: streamer COMMAND --help",
+    )
     parser.add_argument("--version", action="version", version=f"streamer {__version__}")
     commands = parser.add_subparsers(
         prog=parser.prog, title="commands", required=True, metavar="COMMAND"

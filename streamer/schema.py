@@ -112,6 +112,8 @@ def _metavar(hint: Any, name: str) -> str:
     """How a value is named in a help text: a number by its unit."""
     if hint not in (int, float):
         return name.upper()
+    if "_per_" in name:
+        return "N"
     return {"s": "SECONDS", "bytes": "BYTES", "port": "PORT"}.get(name.rpartition("_")[2], "N")
 
 

@@ -77,3 +77,11 @@ def test_an_interrupt_while_all_loads_is_quiet() -> None:
 def test_a_name_behind_two_dashes_is_a_file() -> None:
     status, _, err = run_process("transcribe", "--", "--x")
     assert (status, err) == (1, "streamer: cannot open --x: No such file or directory\n")
+
+
+def test_numbers_are_named_by_their_units() -> None:
+    _, out, _ = run("serve", "--help")
+    for shown in ("--port PORT", "--idle-timeout-s SECONDS", "--max-frame-bytes BYTES"):
+        assert shown in out
+    for shown in ("--max-messages-per-s N", "--max-sessions N", "--lm-alpha N"):
+        assert shown in out

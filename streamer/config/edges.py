@@ -89,7 +89,9 @@ class MqttConfig:
     )
     hermes_sites: tuple[str, ...] = setting((), "Rhasspy or Snips sites to hear", "--hermes")
     discovery_topic: str = setting(
-        "", "tell Home Assistant under this topic: homeassistant, by default", "--mqtt-discovery"
+        "",
+        "topic to tell Home Assistant under, homeassistant unless changed there",
+        "--mqtt-discovery",
     )
     withdraws_discovery: bool = setting(
         False, "take that back at the end", "--mqtt-discovery-withdraw"

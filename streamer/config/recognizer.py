@@ -85,7 +85,9 @@ class EngineConfig:
     max_sessions: int = setting(32, "sessions open at once; more are refused")
     max_batch: int = setting(32, "windows of one batch")
     max_backlog_s: float = setting(10.0, "undecoded audio of one session; more makes it wait")
-    max_load: float = setting(0.9, "share of the time of device and decoders for sessions; 0: any")
+    max_load: float = setting(
+        0.9, "share of the device's time, and decoders', for sessions; 0: any"
+    )
     decode_workers: int = setting(
         AUTO_WORKERS, "processes that search beams; 0: the model's thread; -1: by max_sessions"
     )
