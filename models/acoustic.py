@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from models.eight_bit import EightBit
 from models.features import (
     FeatureConfig,
     FeatureExtractor,
@@ -55,32 +56,40 @@ class AcousticModel(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.vocabulary = name, vocabulary
-        self._place: tuple[str, torch.dtype, bool] | None = None
+        self._place: tuple[str, torch.dtype, EightBit | None, EightBit | None] | None = None
         self.model = model
         self.features = FeatureExtractor(features)
         causal: Normalization = "global" if features.normalization == "global" else "running"
         self.causal_features = FeatureExtractor(with_normalization(features, causal))
 
-    def place(self, device: str, dtype: torch.dtype, *, int8: bool = False) -> AcousticModel:
+    def place(
+        self,
+        device: str,
+        dtype: torch.dtype,
+        *,
+        products: EightBit | None = None,
+        kv: EightBit | None = None,
+    ) -> AcousticModel:
         """Move to ``device`` for good: products of the encoder in ``dtype``, the rest in float32.
 
-        On a CPU its layers are packed, for inference alone, or with ``int8`` multiplied in 8 bits.
+        On a CPU its layers are packed, for inference alone. With ``products`` their inputs and
+        weights have 8 bits, with ``kv`` the keys and values that streams remember.
 
         Raises:
-            ValueError: it is placed already in another way, or int8 cannot be had.
+            ValueError: it is placed already in another way, or 8 bits cannot be had.
         """
-        place = (device, dtype, int8)
+        place = (device, dtype, products, kv)
         if self._place is not None:
             if place != self._place:
                 raise ValueError(f"placed as {self._place} already, got {place}")
             return self
         self.to(device)
-        self.model.wav2vec2_bert.shorten(dtype)
-        if device == "cpu":
+        self.model.wav2vec2_bert.shorten(dtype, kv)
+        if device == "cpu" or products is not None:
             encoder = self.model.wav2vec2_bert
             for part in (encoder.encoder, encoder.intermediate_ffn, encoder.adapter):
                 if part is not None:
-                    pack(part, int8=int8)
+                    pack(part, products)
         self._place = place
         return self
 

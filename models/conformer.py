@@ -272,7 +272,7 @@ class AdapterLayer(nn.Module):
                 (state.attention, self.self_attn_layer_norm),
             )
         )
-        ring = Ring(state.ring.keys[:, 0], state.ring.values[:, 0], rows, update)
+        ring = Ring.of(state.ring, 0, rows, update)
         y = self._mix(residual, z, sight, ring)
         for past, seen in ((state.residual, residual), (state.attention, z)):
             last = last_frames(seen, rows.committed, self.padding, dim=1)

@@ -1,6 +1,6 @@
 """Linear layers as a processor likes to read them: packed once, or with weights of 8 bits.
 
-Owns the replacement of an encoder's linear layers for inference on a CPU, where a plain weight is
+Owns the replacement of an encoder's linear layers for inference. On a CPU a plain weight would be
 brought into the kernel's own order anew for every call. Must not know: what the layers are for.
 
 Shapes: M row, K input, N output.
@@ -8,9 +8,13 @@ Shapes: M row, K input, N output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from models.eight_bit import EightBit
+from models.float8 import Float8Linear
 from models.precision import Pointwise
 
 ZERO = 128  # int8 activations are stored from 0 to 255: the kernels that are fast want no sign
@@ -62,16 +66,25 @@ class Int8Linear(nn.Module):
         return y.to(self.dtype)
 
 
+KINDS: dict[EightBit | None, Callable[[Tensor, Tensor | None], nn.Module]] = {
+    None: PackedLinear,
+    "int8": Int8Linear,
+    "float8": Float8Linear,
+}
+
+
 @torch.no_grad()
-def pack(module: nn.Module, *, int8: bool = False) -> None:
-    """Replace every linear layer within ``module``, which is on the CPU and will not be trained.
+def pack(module: nn.Module, products: EightBit | None = None) -> None:
+    """Replace every linear layer within ``module``, which will not be trained.
+
+    It is on the CPU, or ``products`` are ``float8``.
 
     What cannot be packed in its number format, or by this build of torch, stays as it is.
 
     Raises:
-        ValueError: ``int8`` where this build of torch has no kernels for it.
+        ValueError: 8 bits where this build of torch has no kernels for them, or for these sizes.
     """
-    kind = Int8Linear if int8 else PackedLinear
+    kind = KINDS[products]
     for name, child in module.named_children():
         if isinstance(child, nn.Linear | Pointwise):
             weight = child.weight.flatten(1)
@@ -80,9 +93,10 @@ def pack(module: nn.Module, *, int8: bool = False) -> None:
                 packed = kind(weight.detach().contiguous(), bias)
                 packed(weight.new_zeros(1, weight.shape[1]))
             except (RuntimeError, AttributeError) as error:  # NotImplementedError is a RuntimeError
-                if int8:
-                    raise ValueError("int8: this build of torch has no kernels for it") from error
+                if products is not None:
+                    message = f"{products}: this build of torch has no kernels for it"
+                    raise ValueError(message) from error
                 continue
             setattr(module, name, packed)
         else:
-            pack(child, int8=int8)
+            pack(child, products)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.eight_bit import EightBit, decode, encode
 from models.state import AttentionState, Update
 
 
@@ -63,10 +64,20 @@ class Ring:
     values: Tensor
     rows: Rows
     update: Update
+    coding: EightBit | None = None
+
+    @staticmethod
+    def of(state: AttentionState, layer: int, rows: Rows, update: Update) -> Ring:
+        """The share of ``layer``."""
+        return Ring(state.keys[:, layer], state.values[:, layer], rows, update, state.coding)
 
     def extend(self, key: Tensor, value: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
         """Write (B, T, H, D) into the ring; all that its chunks may see, (B, P, H, D) each."""
-        return self._extend(self.keys, key, sight), self._extend(self.values, value, sight)
+        if self.coding is None:
+            return self._extend(self.keys, key, sight), self._extend(self.values, value, sight)
+        keys = self._extend(self.keys, encode(key, self.coding), sight)
+        values = self._extend(self.values, encode(value, self.coding), sight)
+        return decode(keys, self.coding, key.dtype), decode(values, self.coding, value.dtype)
 
     def _extend(self, ring: Tensor, new: Tensor, sight: Sight) -> Tensor:
         assert sight.cells is not None

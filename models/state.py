@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from models.eight_bit import SCALE_BYTES, EightBit
+
 Index: TypeAlias = Tensor | slice | tuple[Tensor, ...]
 """Rows of a state, or cells of its rows."""
 
@@ -38,18 +40,28 @@ class AttentionState:
     values: Tensor  # (N, L, P, H, D)
     positions: Tensor  # (N, P) position of the frame in a cell, -1 when empty
     position: Tensor  # (N,) frames committed so far: the position of the next chunk's first frame
+    coding: EightBit | None  # of keys and values: rows of D + 4 bytes; None: as they are computed
 
     @staticmethod
     def init(
-        slots: int, layers: int, cells: int, heads: int, size: int, like: Tensor
+        slots: int,
+        layers: int,
+        cells: int,
+        heads: int,
+        size: int,
+        like: Tensor,
+        coding: EightBit | None = None,
     ) -> AttentionState:
-        """Empty rings with the dtype and device of ``like``."""
+        """Empty rings on the device of ``like``, in its dtype if they have no ``coding``."""
+        if coding is not None:
+            size, like = size + SCALE_BYTES, like.new_empty(0, dtype=torch.uint8)
         shape = (slots, layers, cells, heads, size)
         return AttentionState(
             keys=like.new_zeros(shape),
             values=like.new_zeros(shape),
             positions=torch.full((slots, cells), -1, dtype=torch.int64, device=like.device),
             position=torch.zeros(slots, dtype=torch.int64, device=like.device),
+            coding=coding,
         )
 
 
@@ -77,8 +89,8 @@ class EncoderState:
         """
         self.convolution[slots] = 0.0
         for ring in (self.ring, *(layer.ring for layer in self.adapter)):
-            ring.keys[slots] = 0.0
-            ring.values[slots] = 0.0
+            ring.keys[slots] = 0
+            ring.values[slots] = 0
             ring.positions[slots] = -1
             ring.position[slots] = 0
         for layer in self.adapter:

@@ -26,6 +26,7 @@ from models.conformer import (
     PositionType,
     last_frames,
 )
+from models.eight_bit import EightBit
 from models.precision import LayerNorm, Linear, shorten
 from models.ring import Ring, Rows, Sight, open_ring, progress
 from models.state import AdapterState, AttentionState, EncoderState, Update
@@ -182,16 +183,19 @@ class Encoder(nn.Module):
         self.adapter = Adapter(config) if config.add_adapter else None
 
         self._short: torch.dtype | None = None
+        self._coding: EightBit | None = None
 
-    def shorten(self, dtype: torch.dtype) -> None:
+    def shorten(self, dtype: torch.dtype, coding: EightBit | None = None) -> None:
         """From now on multiply in ``dtype``, and keep in it what streams remember.
+
+        Or keys and values in eight bits, the large part of it, if there is a ``coding``.
 
         The projection of the features stays as it is: it is small, and all that follows reads it.
         """
         for part in (self.encoder, self.intermediate_ffn, self.adapter):
             if part is not None:
                 shorten(part, dtype)
-        self._short = dtype
+        self._short, self._coding = dtype, coding
 
     def forward(
         self, features: Tensor, lengths: Tensor, chunking: Chunking | None = None
@@ -229,7 +233,8 @@ class Encoder(nn.Module):
 
         def ring(layers: int, channels: int, chunking: Chunking) -> AttentionState:
             cells = sum(chunking.geometry)
-            return AttentionState.init(slots, layers, cells, heads, channels // heads, like)
+            head = channels // heads
+            return AttentionState.init(slots, layers, cells, heads, head, like, self._coding)
 
         stride, kernel = config.adapter_stride, config.adapter_kernel_size
         if config.add_adapter and not 2 * (stride // 2) < kernel <= stride + stride // 2:
@@ -270,7 +275,7 @@ class Encoder(nn.Module):
         x = self.feature_projection(features)
         past, seen = state.convolution[rows.index], []
         for index, layer in enumerate(self.encoder.layers):
-            ring = Ring(state.ring.keys[:, index], state.ring.values[:, index], rows, update)
+            ring = Ring.of(state.ring, index, rows, update)
             x, inputs = layer(x, sight, ring, past[:, index])
             seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
         x = self._between(x)

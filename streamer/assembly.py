@@ -29,7 +29,7 @@ from streamer.core.options import DEFAULT_OPTIONS, DecodingOptions
 from streamer.core.recognizer import Model
 from streamer.engine.cuda import CudaRecorder
 from streamer.engine.detector import SpeechDetector
-from streamer.engine.device import choose_device
+from streamer.engine.device import choose_device, eight_bit
 from streamer.engine.engine import Engine
 from streamer.engine.runner import ModelRunner
 from streamer.language_model import LanguageModel, LanguageModelError, Scorers
@@ -115,6 +115,7 @@ def build_runner(
             slots=slots,
             device=device,
             dtype=config.dtype,
+            kv_dtype=config.kv_dtype,
             threads=config.threads,
             search=build_search(acoustic, config),
             detector=_build_detector(slots, device),
@@ -122,6 +123,13 @@ def build_runner(
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+
+
+def number_formats(config: ModelConfig, dtype: str) -> str:
+    """Of products, `dtype` unless they have 8 bits; and of keys and values that have their own."""
+    products = dtype if eight_bit(config.dtype) is None else config.dtype
+    kept = config.kv_dtype
+    return products if kept == "auto" else f"{products}, {kept} keys and values"
 
 
 def _build_detector(slots: int, device: str) -> SpeechDetector | None:

@@ -86,7 +86,7 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
     grid = Grid(acoustic.hop_samples, acoustic.tail_samples)
     own, model = context(plan, grid), plan.settings.model
     device, dtype = place(model)
-    shown = "int8" if model.dtype == "int8" else dtype
+    shown = assembly.number_formats(model, dtype)
     flops = networks.flops_per_frame(acoustic, own.left + own.chunk) * acoustic.stride
     found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []
     fill = -(-own.left // own.chunk) if model.mode == "cache" else 0
@@ -128,7 +128,7 @@ def _windows(
         raise ConfigError(str(error)) from error
     if plan.settings.model.mode != "window":
         number = plan.settings.model.dtype
-        shown = number if number == "int8" else dtype
+        shown = assembly.number_formats(plan.settings.model, dtype)
         found.append(candidate(f"own window{ahead}, {shown}", acoustic, number))
     return found
 

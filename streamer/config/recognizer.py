@@ -15,7 +15,8 @@ Mode = Literal["cache", "window"]
 Preset = Literal["low", "default", "accurate"]
 Device = Literal["auto", "cpu", "cuda"]
 Switch = Literal["auto", "off"]
-Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8", "float8"]
+KvDtype = Literal["auto", "int8", "float8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,13 @@ class ModelConfig:
     )
     left_context_s: float = setting(3.2, "seconds before the chunk that the encoder sees")
     device: Device = setting("auto", "where the model runs")
-    dtype: Dtype = setting("auto", "number format of the model; int8: faster on CPUs")
+    dtype: Dtype = setting(
+        "auto", "number format of the model; int8: faster on CPUs, float8: on GPUs"
+    )
+    kv_dtype: KvDtype = setting(
+        "auto",
+        "keys and values kept in cache mode: auto: as dtype; int8, float8: in half the memory",
+    )
     threads: int = setting(0, "threads of the model on a CPU; 0: as many as measure best")
     cuda_graphs: Switch = setting("auto", "auto: record the steps of a CUDA device; off: do not")
     lm: str = setting(

@@ -6,11 +6,15 @@ Owns what is asked of the machine. Must not know: models, windows.
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 import torch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TRIALS = 3
+FLOAT8_CAPABILITY = (9, 0)  # Hopper: a scale for each row and each output
+
+EightBit = Literal["int8", "float8"]
 
 
 def choose_device(device: str) -> str:
@@ -32,8 +36,12 @@ def choose_device(device: str) -> str:
 def choose_dtype(dtype: str, device: str) -> torch.dtype:
     """``auto`` resolved: bfloat16 on CUDA and on CPUs that have AMX or AVX-512 BF16.
 
-    ``int8`` is that of a CPU's matrix products alone; the rest is computed as with ``auto``.
+    ``int8`` and ``float8`` are that of matrix products alone: int8 on CPUs, where the rest is
+    computed as with ``auto``; float8 on GPUs, and slowly on CPUs.
     """
+    if dtype == "float8":
+        _check_float8(device)
+        return torch.bfloat16
     if dtype == "int8":
         if device != "cpu":
             raise ValueError(f"dtype 'int8': expected device cpu, got {device}")
@@ -41,11 +49,26 @@ def choose_dtype(dtype: str, device: str) -> torch.dtype:
             raise ValueError("dtype 'int8': this processor has no instructions for it (VNNI, AMX)")
     elif dtype != "auto":
         if dtype not in DTYPES:
-            known = ", ".join([*DTYPES, "int8"])
+            known = ", ".join([*DTYPES, "int8", "float8"])
             raise ValueError(f"dtype {dtype!r}: expected auto or one of {known}")
         return DTYPES[dtype]
     fast = device.startswith("cuda") or _abilities() & {"amx_bf16", "avx512_bf16"}
     return torch.bfloat16 if fast else torch.float32
+
+
+def _check_float8(device: str) -> None:
+    if device.startswith("cuda"):
+        found = torch.cuda.get_device_capability(device)
+        if found < FLOAT8_CAPABILITY:
+            least, got = (".".join(map(str, each)) for each in (FLOAT8_CAPABILITY, found))
+            raise ValueError(
+                f"dtype 'float8': expected a GPU of compute capability {least} or more, got {got}"
+            )
+
+
+def eight_bit(dtype: str) -> EightBit | None:
+    """The format of 8 bits that a setting names, if it names one."""
+    return cast("EightBit", dtype) if dtype in get_args(EightBit) else None
 
 
 def _abilities() -> set[str]:

@@ -21,7 +21,14 @@ from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
 from streamer.core.speech import Detector
 from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, wanted_of
-from streamer.engine.device import choose_device, choose_dtype, choose_threads, is_out_of_memory
+from streamer.engine.device import (
+    EightBit,
+    choose_device,
+    choose_dtype,
+    choose_threads,
+    eight_bit,
+    is_out_of_memory,
+)
 from streamer.engine.graphs import Graphs, Recorder, sizes_up_to
 from streamer.engine.vocabulary import labels_of
 
@@ -47,7 +54,9 @@ class Acoustic(Protocol):
     def __call__(self, samples_BS: Tensor, lengths_B: Tensor) -> Any:
         """Whole recordings, ``lengths_B`` samples each: log-probs (B, U, V) and frames (B,)."""
 
-    def place(self, device: str, dtype: torch.dtype, *, int8: bool) -> Any:
+    def place(
+        self, device: str, dtype: torch.dtype, *, products: EightBit | None, kv: EightBit | None
+    ) -> Any:
         """The model itself, moved to ``device`` and ``dtype``; ValueError if it cannot be."""
 
     def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any:
@@ -89,7 +98,8 @@ class ModelRunner:
         slots: streams that can be open at once.
         device: ``auto`` is CUDA where there is one.
         dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32; ``int8``
-            multiplies whole numbers on a CPU and keeps the rest as ``auto``.
+            multiplies whole numbers on a CPU and keeps the rest as ``auto``; ``float8`` is a GPU's.
+        kv_dtype: of keys and values that ``cache`` keeps: ``auto`` as they are computed, or 8 bits.
         threads: of torch in this process, on a CPU; 0: those with which a step takes least time.
         search: how its frames are decoded; None: greedily.
         detector: what tells its streams speech from other sound, for as many slots.
@@ -108,6 +118,7 @@ class ModelRunner:
         slots: int,
         device: str = "auto",
         dtype: str = "auto",
+        kv_dtype: str = "auto",
         threads: int = 0,
         search: BeamSearch | None = None,
         detector: Detector | None = None,
@@ -121,7 +132,9 @@ class ModelRunner:
         self.grid = Grid(model.hop_samples, model.tail_samples)
         self.labels = labels_of(model.vocabulary, search)
         self._cached = mode == "cache"
-        self._model: Acoustic = model.place(self.device, self.dtype, int8=dtype == "int8")
+        self._model: Acoustic = model.place(
+            self.device, self.dtype, products=eight_bit(dtype), kv=eight_bit(kv_dtype)
+        )
         arena = slots if recorder is None else slots + 1  # the last for padding
         self._state = self._new_state(context, arena)
         self._graphs: Graphs | None = None

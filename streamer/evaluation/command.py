@@ -248,6 +248,9 @@ def _about(
     items: "Sequence[Item]",
 ) -> dict[str, str]:
     """What is measured, how and where."""
+    from streamer.assembly import number_formats
+
+    dtype = str(whole.dtype).removeprefix("torch.")
     minutes = sum(item.duration_s for item in items) / 60
     words = sum(len(item.reference) for item in items)
     skipped = len(recordings) - len(items)
@@ -256,7 +259,7 @@ def _about(
         "model": settings.model.name,
         "recordings": f"{len(items)}, {minutes:.1f} min, {words} words{left_out}",
         "normalisation": f"{arguments.normalize} ({DESCRIPTIONS[arguments.normalize]})",
-        "computed": f"{whole.device}, {str(whole.dtype).removeprefix('torch.')}, "
+        "computed": f"{whole.device}, {number_formats(settings.model, dtype)}, "
         f"{machine.processor()}, cores: {machine.cores()}",
         "date": f"{date.today().isoformat()}, streamer {__version__}",
     }

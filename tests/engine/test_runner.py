@@ -224,8 +224,8 @@ def test_auto_names_a_device_and_a_type_that_work():
         ({"device": "cuda:99"}, "device 'cuda:99': "),
         ({"device": "abacus"}, "device 'abacus': expected auto, cpu or cuda"),
         (
-            {"dtype": "float8"},
-            "dtype 'float8': expected auto or one of float32, bfloat16, float16, int8",
+            {"dtype": "float4"},
+            "dtype 'float4': expected auto or one of float32, bfloat16, float16, int8, float8",
         ),
         ({**ADAPTER, "adapter_kernel_size": 5}, "cannot stream"),
     ],

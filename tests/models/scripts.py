@@ -89,6 +89,8 @@ def tensors(state):
     """All tensors of a state; the first axis is the slot."""
     if isinstance(state, torch.Tensor):
         return [state]
+    if state is None or isinstance(state, str):
+        return []
     parts = state if isinstance(state, tuple) else vars_of(state)
     return [tensor for part in parts for tensor in tensors(part)]
 

@@ -61,7 +61,9 @@ def layers(model):
 @torch.inference_mode()
 def test_all_layers_of_an_encoder_are_packed_and_it_says_much_the_same(int8):
     plain = acoustic(seed=2, add_adapter=True)
-    placed = acoustic(seed=2, add_adapter=True).place("cpu", torch.float32, int8=int8)
+    placed = acoustic(seed=2, add_adapter=True).place(
+        "cpu", torch.float32, products="int8" if int8 else None
+    )
     kind = Int8Linear if int8 else PackedLinear
     # each layer: two networks of 2, attention of 4, convolution of 2; the adapter: 4 and 2
     assert layers(placed.model).count(kind) == 2 * 10 + 6
@@ -90,4 +92,4 @@ def test_what_cannot_be_packed_stays_as_it_is(monkeypatch):
     pack(holder)
     assert layers(holder) == [nn.Sequential, nn.Linear]
     with pytest.raises(ValueError, match="no kernels"):
-        pack(holder, int8=True)
+        pack(holder, "int8")
