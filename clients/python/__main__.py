@@ -141,8 +141,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does
+    except OSError as error:  # of our output: what it still holds must not fail again at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # its reader has left, as `| head` does
+            print(f"client: {error.strerror or error}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -212,18 +212,20 @@ async def test_a_session_that_is_lost_for_good_is_an_error_that_counts_what_was_
     assert caught.value.unheard_s == 2.0
 
 
-async def run_program(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+async def run_program(
+    *arguments: str, stdin: bytes = b"", stdout: int = asyncio.subprocess.PIPE
+) -> tuple[int, str, str]:
     ran = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "error", "-m", "clients.python", *arguments,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
         env=os.environ,
     )  # fmt: skip
     out, err = await ran.communicate(stdin)
     assert ran.returncode is not None
-    return ran.returncode, out.decode(), err.decode()
+    return ran.returncode, (out or b"").decode(), err.decode()
 
 
 @in_loop
@@ -260,7 +262,11 @@ async def test_mistakes_are_one_line(tmp_path: Path) -> None:
         status, out, err = await run_program(str(tmp_path / "none.wav"), "--url", url)
         assert (status, out) == (1, "")
         assert err.startswith("client: cannot open")
-    soundfile.write(tmp_path / "x.wav", np.zeros(160), 16_000)
+        soundfile.write(tmp_path / "x.wav", np.zeros(160), 16_000)
+        full = os.open("/dev/full", os.O_WRONLY)
+        status, _, err = await run_program(str(tmp_path / "x.wav"), "--url", url, stdout=full)
+        os.close(full)
+        assert (status, err) == (1, "client: No space left on device\n")
     status, out, err = await run_program(str(tmp_path / "x.wav"), "--url", url)
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert err.startswith("client: cannot reach")
