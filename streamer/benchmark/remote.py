@@ -5,6 +5,7 @@ Owns the process from the benchmark's side. Must not know: what it serves.
 
 import asyncio
 import multiprocessing
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
@@ -59,7 +60,9 @@ async def started(
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=serve, args=(theirs, plan), name="bench server", daemon=True)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for us: the pipe ends it
     process.start()
+    signal.signal(signal.SIGINT, before)
     theirs.close()
     try:
         try:

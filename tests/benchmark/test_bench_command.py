@@ -1,13 +1,17 @@
 """`streamer bench`, as a user runs it: whole and consistent figures; speed is not judged."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.commands import ROOT, run, run_process
+from tests.commands import ROOT, STREAMER, run, run_process
 
 SHORT = ["--seconds", "1", "--warm-up", "1", "--dtype", "float32"]
 MISSING = ("soundfile", "soxr", "websockets", "tqdm", "matplotlib", "sounddevice", "jiwer")
@@ -88,6 +92,27 @@ def test_over_websockets_to_a_server_of_its_own(tmp_path):
     assert each["host_busy"] > 0
     assert each["generator_busy"] > 0
     assert "over websockets" in out
+
+
+def test_ctrl_c_while_the_server_loads_is_quiet():
+    command = [*STREAMER, "bench", *SHORT, "--websocket", "--batches", "0", "--streams", "1"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as ran:
+        children = Path(f"/proc/{ran.pid}/task/{ran.pid}/children")
+        while not any(is_loading(each) for each in children.read_text().split()):
+            pass
+        os.killpg(ran.pid, signal.SIGINT)  # as a terminal does
+        _, err = ran.communicate()
+    assert (ran.returncode, err) == (130, b"")
+
+
+def is_loading(pid):
+    """Whether it is the server's process, and torch on its way."""
+    with contextlib.suppress(OSError):  # it is gone
+        is_server = "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+        return is_server and "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+    return False
 
 
 def test_the_search_ends_and_keeps_to_its_limit(tmp_path):
