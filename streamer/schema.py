@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 
 T = TypeVar("T")
 
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+
 
 class ConfigError(ValueError):
     """A setting that does not exist or has a wrong value, in one sentence for the user."""
@@ -65,7 +67,7 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
         return tuple(value)
     accepted = (int, float) if hint is float else hint
     if not isinstance(value, accepted) or isinstance(value, bool) != (hint is bool):
-        raise ConfigError(f"{name}: expected {hint.__name__}, got {value!r}")
+        raise ConfigError(f"{name}: expected {_KINDS[hint]}, got {value!r}")
     try:
         return hint(value)
     except OverflowError as error:  # an integer that no float can hold
