@@ -29,7 +29,9 @@ class ServerConfig:
     max_viewers: int = setting(128, "of these, the ones that only watch captions")
     max_frame_bytes: int = setting(1 << 20, "bytes of one audio frame")
     max_text_bytes: int = setting(16 << 10, "bytes of one JSON message")
-    max_messages_per_s: int = setting(1_000, "messages read per second and connection")
+    max_messages_per_s: int = setting(
+        1_000, "messages read per second and connection; a long text is several"
+    )
     start_timeout_s: float = setting(5.0, "seconds a client has for its start message")
     idle_timeout_s: float = setting(60.0, "seconds a client may send nothing before its stop")
     max_session_s: float = setting(14_400.0, "seconds a session may last; 0: any number")

@@ -117,7 +117,8 @@ class Stream:
     ) -> None:
         """Raise ValueError for keywords as `check_keywords` does, and for too many changes."""
         asked = self._settings.changed(text=text, keywords=keywords)
-        check_keywords(asked.keywords, self._labels, asked.text)
+        if asked != self._settings:
+            check_keywords(asked.keywords, self._labels, asked.text)
         self._state.changes.check_room(self._state.timeline.received)
         self._state.transcript.check_room(asked.text)
 

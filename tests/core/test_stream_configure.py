@@ -74,6 +74,15 @@ def test_keywords_hold_from_their_sample():
     assert all(begin_s <= e.start < e.end <= 2 * begin_s for e in spotted)
 
 
+def test_keywords_that_stay_are_not_checked_again(monkeypatch):
+    stream = Recognizer(FakeModel()).stream
+    stream.configure(DEFAULT_RULES, keywords=PHRASES)
+    monkeypatch.setattr("streamer.core.stream.check_keywords", lambda *_: 1 / 0)
+    stream.configure(EndpointRules(silence_s=0.3), keywords=tuple(PHRASES))
+    with pytest.raises(ZeroDivisionError):
+        stream.configure(DEFAULT_RULES, keywords=PHRASES[:1])
+
+
 def test_a_phrase_that_began_before_the_change_is_not_heard():
     events = configured([(None, speak("turn ")), ((None, PHRASES), speak("on "))])
     assert not [e for e in events if isinstance(e, Keyword)]

@@ -10,6 +10,8 @@ from streamer import messages
 from streamer.config import ServerConfig
 from streamer.edges.websocket.peer import Peer, PeerError
 
+TEXT_BYTES = 256
+
 
 class Intake:
     """Reads from one peer, for one task."""
@@ -22,6 +24,7 @@ class Intake:
     async def receive(self, limit_s: float | None) -> str | bytes | None:
         """The next message, at `max_messages_per_s` once a second's burst is used.
 
+        A text counts as one for each TEXT_BYTES begun, since it costs as much to read and to obey.
         None if there was none within the limit, or when interrupted. Raises ConnectionClosed.
         """
         loop, interval_s = asyncio.get_running_loop(), 1 / self._config.max_messages_per_s
@@ -32,7 +35,8 @@ class Intake:
             return None
         finally:
             self._waiting = None
-        self._read_at = max(self._read_at, loop.time() - 1.0) + interval_s
+        count = 1 + len(received) // TEXT_BYTES if isinstance(received, str) else 1
+        self._read_at = max(self._read_at, loop.time() - 1.0) + count * interval_s
         if self._read_at > loop.time():
             await asyncio.sleep(self._read_at - loop.time())
         return received
