@@ -16,6 +16,7 @@ from pathlib import Path
 from models.training import commands as training
 from streamer import __version__, config, listening, logs, serving, transcribing
 from streamer.benchmark import command as benchmark
+from streamer.collector import collect_rarely
 from streamer.command_line import Parser
 from streamer.core.recognizer import Model
 from streamer.edges import audio_file, caption_files, microphone, websocket, youtube
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     # OpenMP's threads wait for each other by spinning, which is ruinous where others want the
     # processor too; it reads this when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    collect_rarely()
     if sys.stdout is None:
         return _complain("standard output is closed")
     try:

@@ -17,6 +17,7 @@ ALLOWED = {
     "streamer.core": ("numpy",),
     "streamer.core.hypothesis": (),
     "streamer.schema": (),
+    "streamer.collector": (),
     "streamer.logs": ("pythonjsonlogger", "streamer.config"),
     "streamer.config": (
         "streamer.core.context",

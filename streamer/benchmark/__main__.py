@@ -3,6 +3,7 @@
 import sys
 
 from streamer.benchmark import command, options
+from streamer.collector import collect_rarely
 from streamer.command_line import Parser
 from streamer.config import ConfigError
 
@@ -11,6 +12,7 @@ def main() -> int:
     """Run the command; returns its exit status."""
     parser = Parser(prog="python -m streamer.benchmark")
     options.add_arguments(parser)
+    collect_rarely()
     try:
         return command.run(parser.parse_args())
     except ConfigError as mistake:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from streamer.collector import collect_rarely
 from streamer.core.chunker import Window
 from streamer.core.frames import Frames
 from streamer.core.stream import Stream
@@ -93,6 +94,7 @@ def measure_core(chunk: np.ndarray, steps: int) -> None:
 
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    collect_rarely()  # as commands do
     speech = speak("abc e", 2, 1)[:CHUNK_SAMPLES]
     speech = np.concatenate([speech, np.zeros(CHUNK_SAMPLES - len(speech), np.float32)])
     for name, chunk in {"silence": np.zeros_like(speech), "speech": speech}.items():
