@@ -3,6 +3,7 @@
 Owns how the contenders of a comparison are built.
 """
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -10,9 +11,10 @@ import torch
 
 from models import benchmark as networks
 from streamer import assembly
+from streamer.benchmark.agreement import STREAMS, Way
 from streamer.benchmark.plan import Plan
 from streamer.benchmark.throughput import Candidate
-from streamer.config import ConfigError, Dtype, ModelConfig
+from streamer.config import NO_LM, ConfigError, Dtype, ModelConfig
 from streamer.core.context import Context, Grid
 from streamer.engine.device import choose_device, choose_dtype
 from streamer.engine.runner import ModelRunner
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from models.acoustic import AcousticModel
 
 SHRINKING, FEWEST_SLOTS = 0.85, 64
+MOST_BESIDE = 128  # slots of our own model in another number format
 ROOM_SHARE = 0.15
 FULL_PRECISION: Dtype = "float32"  # what `transformers` computes in unless told otherwise
 
@@ -67,6 +70,7 @@ def runner(acoustic: "AcousticModel", plan: Plan) -> ModelRunner:
                 raise
         else:
             if made.device == "cpu" or _has_room(made.device):
+                made.prepare(plan.settings.engine.max_batch)
                 return made
             del made
         slots = int(SHRINKING * slots)
@@ -88,11 +92,43 @@ def candidates(acoustic: "AcousticModel", plan: Plan) -> list[Candidate]:
     device, dtype = place(model)
     shown = assembly.number_formats(model, dtype)
     flops = networks.flops_per_frame(acoustic, own.left + own.chunk) * acoustic.stride
+    others = [(each, deepcopy(acoustic)) for each in plan.formats if each != dtype]
     found = _windows(acoustic, plan, own, grid, dtype) if plan.side_by_side else []
     fill = -(-own.left // own.chunk) if model.mode == "cache" else 0
-    name = f"own {model.mode}{_lookahead(own, grid)}, {shown}"
-    found.append(Candidate(name, runner(acoustic, plan), fill, device == "cpu", flops))
+    kind = f"own {model.mode}{_lookahead(own, grid)}"
+
+    def candidate(name: str, runner: ModelRunner) -> Candidate:
+        return Candidate(name, runner, fill, device == "cpu", flops)
+
+    for other, network in others:
+        slots = min(max(plan.batches, default=1), MOST_BESIDE)
+        made = assembly.build_runner(network, replace(model, dtype=other), slots, own)
+        found.append(candidate(f"{kind}, {other}", made))
+    carrying = runner(acoustic, plan)
+    if carrying.records:
+        found.append(candidate(f"{kind}, {shown}, without graphs", carrying.unrecorded()))
+    found.append(candidate(f"{kind}, {shown}", carrying))
     return found
+
+
+def ways(settings: ModelConfig) -> tuple[Way, list[tuple[Way, Way | None]]]:
+    """The model on the CPU in float32; and on the device without graphs, each with its twin.
+
+    Decoded greedily. Raises ConfigError.
+    """
+    device, dtype = place(settings)
+
+    def built(config: ModelConfig, number: Dtype) -> ModelRunner:
+        config = replace(config, dtype=number, lm=NO_LM, beam=0)
+        return assembly.build_model(config, STREAMS, STREAMS)
+
+    pairs: list[tuple[Way, Way | None]] = []
+    for number in dict.fromkeys((FULL_PRECISION, dtype)):
+        made, name = built(settings, number), f"{device} in {number}"
+        twin = Way(f"{name} with graphs", made) if made.records else None
+        pairs.append((Way(name, made.unrecorded()), twin))
+    here = replace(settings, device="cpu")
+    return Way("cpu in float32", built(here, FULL_PRECISION)), pairs
 
 
 def _windows(

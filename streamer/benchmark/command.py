@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,13 +63,38 @@ def run(arguments: argparse.Namespace) -> int:
         plans(arguments.suite, settings) if arguments.suite else [options.plan(arguments, settings)]
     )
     results = Results(_about(arguments, wanted))
-    for plan in wanted:
-        condition = _measured(plan, arguments, deadline)
-        results = replace(results, conditions=(*results.conditions, condition))
-        output.write_json(arguments, results)  # a command that is ended leaves what it has
-    output.show(results)
+    output.show_about(results)
+
+    def with_one(condition: "Condition") -> "Results":
+        return replace(results, conditions=(*results.conditions, condition))
+
+    if arguments.suite == "gpu":
+        results = with_one(_agreement(wanted[-1], arguments))
+        output.show_condition(results.conditions[-1])
+    for number, plan in enumerate(wanted):
+        part = deadline.part(len(wanted) - number)
+        # A command that is ended leaves what it has.
+        condition = _measured(
+            plan, arguments, part, lambda so_far: output.write_json(arguments, with_one(so_far))
+        )
+        results = with_one(condition)
+        output.show_condition(condition)
     output.write(arguments, results)
     return 0
+
+
+def _agreement(plan: Plan, arguments: argparse.Namespace) -> "Condition":
+    """Whether the plan's model says the same on its device, with graphs and without, as here."""
+    from streamer.benchmark import agreement, building
+    from streamer.benchmark.results import Condition
+
+    output.progress("does the shipped model say the same on the device, with graphs and without?")
+    reference, pairs = building.ways(plan.settings.model)
+    context, grid = reference.model.context, reference.model.grid
+    chunk_s = grid.seconds(grid.samples(context.chunk))
+    notes = agreement.check(reference, pairs, _audio(plan, arguments.audio))
+    name = "agreement of the shipped model, by frames and texts"
+    return Condition(name, chunk_s, context.latency_s(grid), notes=tuple(notes))
 
 
 def _settings(arguments: argparse.Namespace) -> Config:
@@ -96,12 +122,21 @@ def _about(arguments: argparse.Namespace, wanted: Sequence[Plan]) -> dict[str, s
 # --- one plan ------------------------------------------------------------------------------------
 
 
-def _measured(plan: Plan, arguments: argparse.Namespace, deadline: "Deadline") -> "Condition":
-    """A plan's figures: the closed loop first, then the streams in real time."""
+def _measured(
+    plan: Plan,
+    arguments: argparse.Namespace,
+    deadline: "Deadline",
+    keep: "Callable[[Condition], None]",
+) -> "Condition":
+    """A plan's figures: the closed loop first, of which `keep` is told, then streams in real time.
+
+    The closed loop takes at most half of the time.
+    """
     audio = _audio(plan, arguments.audio)
     if plan.url is not None or (plan.websocket and not plan.batches):
         return _carried(plan, None, (), audio, deadline)
     from streamer.benchmark import building, throughput
+    from streamer.benchmark.results import Condition
 
     candidates = building.candidates(building.network(plan), plan)
     own = candidates[-1]
@@ -109,8 +144,15 @@ def _measured(plan: Plan, arguments: argparse.Namespace, deadline: "Deadline") -
     contenders: tuple[Contender, ...] = ()
     if plan.batches:
         contenders = throughput.measure(
-            candidates, audio, plan.batches, plan.step_seconds, output.progress
+            candidates,
+            audio,
+            plan.batches,
+            plan.step_seconds,
+            output.progress,
+            partial(deadline.part(2).allows, 0.0),
         )
+    latency_s = own.model.context.latency_s(own.model.grid)
+    keep(Condition(plan.name, _chunk_s(own), latency_s, contenders))
     del candidates  # the memory of those beside it
     condition = _carried(plan, own, contenders, audio, deadline)
     hop_s = own.model.grid.seconds(own.model.grid.samples(1))
@@ -118,6 +160,11 @@ def _measured(plan: Plan, arguments: argparse.Namespace, deadline: "Deadline") -
     condition = replace(condition, stream_tflops=stream)
     notes = (*condition.notes, *_arithmetic(condition, arguments), *_threads())
     return replace(condition, notes=notes)
+
+
+def _chunk_s(candidate: "Candidate") -> float:
+    grid = candidate.model.grid
+    return grid.seconds(grid.samples(candidate.model.context.chunk))
 
 
 def _carried(

@@ -28,6 +28,11 @@ class Deadline:
         """So many minutes from now; None: never."""
         return Deadline(float("inf") if minutes is None else time.monotonic() + 60 * minutes)
 
+    def part(self, of: int) -> "Deadline":
+        """That of the next of so many pieces of work which share what is left."""
+        now_s = time.monotonic()
+        return Deadline(now_s + (self.at_s - now_s) / of)
+
     def allows(self, seconds: float) -> bool:
         """Whether there is so much time left."""
         return time.monotonic() + seconds <= self.at_s

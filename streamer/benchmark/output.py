@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from streamer.benchmark import table
-from streamer.benchmark.results import Results, from_json
+from streamer.benchmark.results import Condition, Results, from_json
 from streamer.config import ConfigError
 from streamer.reporting.table import as_text
 
@@ -34,14 +34,24 @@ def progress(text: str) -> None:
 
 def show(results: Results) -> None:
     """The tables, on the terminal."""
-    print("\n".join(f"{key}: {value}" for key, value in results.about.items()))
+    show_about(results)
     for condition in results.conditions:
-        print(f"\n{condition.name}")
-        if condition.contenders:
-            print(as_text(table.steps(condition)))
-        if condition.runs:
-            print(as_text(table.runs(condition)))
-        print("\n".join(table.verdict(condition)), flush=True)
+        show_condition(condition)
+
+
+def show_about(results: Results) -> None:
+    """What was measured on what."""
+    print("\n".join(f"{key}: {value}" for key, value in results.about.items()), flush=True)
+
+
+def show_condition(condition: Condition) -> None:
+    """The tables of one condition."""
+    print(f"\n{condition.name}")
+    if condition.contenders:
+        print(as_text(table.steps(condition)))
+    if condition.runs:
+        print(as_text(table.runs(condition)))
+    print("\n".join(table.verdict(condition)), flush=True)
 
 
 def saved(path: Path) -> Results:

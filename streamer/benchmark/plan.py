@@ -5,7 +5,7 @@ Owns the values; must not know how they come to be or what is made of them.
 
 from dataclasses import dataclass
 
-from streamer.config import Config
+from streamer.config import Config, Dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Plan:
     chunk_s: float | None = None  # instead of the preset's
     lookahead_s: float | None = None
     side_by_side: bool = False
+    formats: tuple[Dtype, ...] = ()  # in which our own model is timed beside it, too
     window_lookahead_s: float | None = None  # of the windows beside it; None: as in cache mode
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     step_seconds: float = 1.0  # of timing for each batch size

@@ -4,12 +4,14 @@ Owns which figures are taken. Must not know how.
 """
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 from streamer.benchmark.plan import Plan
-from streamer.config import Config, EngineConfig, ModelConfig
+from streamer.config import NO_LM, Config, EngineConfig, ModelConfig
 
 GPU_BATCHES = (1, 8, 32, 128, 256, 512)
 GPU_STREAMS = 5_000
+REHEARSED = 2  # streams, and windows of a batch, where the suite only shows that it runs
 
 
 def plans(name: str, settings: Config) -> list[Plan]:
@@ -21,23 +23,34 @@ SUITES = ("cpu", "gpu")
 
 
 def _gpu(settings: Config) -> list[Plan]:
-    """Full size with 256 frames of left context at 320 ms, and the shipped model."""
-    full = ModelConfig(left_context_s=5.12, device="cuda")
-    engine = EngineConfig(max_sessions=GPU_STREAMS, max_batch=512)
+    """Full size with 256 frames of left context at 320 ms, and the shipped model.
+
+    With `--device cpu` a rehearsal of two streams: it runs every line but CUDA's.
+    """
+    is_rehearsal = settings.model.device == "cpu"
+    shipped_model = ModelConfig(device="cpu" if is_rehearsal else "cuda", lm=NO_LM)
+    full = replace(shipped_model, left_context_s=5.12)
+    streams = REHEARSED if is_rehearsal else GPU_STREAMS
+    batches = (1, REHEARSED) if is_rehearsal else GPU_BATCHES
+    engine = EngineConfig(max_sessions=streams, max_batch=batches[-1])
     base = replace(settings, engine=engine)
     carried = Plan(
         "full size, chunks of 320 ms",
         replace(base, model=full),
         random=True,
-        side_by_side=True,
-        batches=GPU_BATCHES,
-        most_streams=GPU_STREAMS,
+        side_by_side=find_spec("transformers") is not None,
+        formats=("float32",),
+        batches=batches,
+        most_streams=streams,
+        seconds=1.0 if is_rehearsal else 10.0,
+        warm_up_s=1.0 if is_rehearsal else 3.0,
     )
-    shipped = Plan(
-        "shipped model, chunks of 320 ms",
-        replace(base, model=ModelConfig(device="cuda")),
-        batches=GPU_BATCHES,
-        most_streams=GPU_STREAMS,
+    shipped = replace(
+        carried,
+        name="shipped model, chunks of 320 ms",
+        settings=replace(base, model=shipped_model),
+        random=False,
+        side_by_side=False,
     )
     return [carried, shipped]
 

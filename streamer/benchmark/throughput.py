@@ -44,18 +44,20 @@ def measure(
     batches: Sequence[int],
     seconds: float,
     progress: Callable[[str], object],
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> tuple[Contender, ...]:
     """Time every candidate at every batch size, neighbours in time for each size.
 
     At least FEWEST_STEPS steps each, more within `seconds`, fewer where they are slow; the median
     counts. A candidate that
-    fails (its memory, say), or needs more than SLOW_STEP_S, has no larger batches.
+    fails (its memory, say), or needs more than SLOW_STEP_S, has no larger batches; nor has any
+    that would begin when it `may_go_on` no longer.
     """
     lanes = [_Lane(each, []) for each in candidates]
     for batch in sorted(set(batches)):
         first: Point | None = None
         for lane in lanes:
-            if lane.is_done or batch > lane.candidate.model.slots:
+            if lane.is_done or batch > lane.candidate.model.slots or not may_go_on():
                 continue
             progress(f"{lane.candidate.name}, {batch} streams")
             point = _point(lane.candidate, audio, batch, seconds)

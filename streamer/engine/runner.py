@@ -7,6 +7,7 @@ Shapes: B window, S sample, U frame, V label.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Protocol
 
@@ -181,6 +182,17 @@ class ModelRunner:
         """See ``core.recognizer.Model``: chunks that only look back follow each other in a call."""
         is_alone = not self._cached or self.context.right
         return 1 if is_alone else MOST_WINDOWS
+
+    @property
+    def records(self) -> bool:
+        """Whether it repeats steps that were recorded."""
+        return self._graphs is not None
+
+    def unrecorded(self) -> "ModelRunner":
+        """The same model with the same slots, every step of it run anew; to compare with."""
+        other = copy(self)
+        other._graphs = None
+        return other
 
     @torch.inference_mode()
     def prepare(self, most_rows: int) -> None:
