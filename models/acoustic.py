@@ -22,9 +22,10 @@ from models.features import (
     Normalization,
     with_normalization,
 )
+from models.lanes import Lanes
 from models.packing import pack
 from models.ring import Rows
-from models.state import EncoderState
+from models.state import EncoderState, Update
 from models.vocabulary import Vocabulary
 from models.wav2vec2_bert import Chunking, Wav2Vec2BertForCTC
 
@@ -44,6 +45,20 @@ class StreamState:
             self.encoder.reset(slots)
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What some rows have come to; nothing remembers it before it is committed."""
+
+    log_probs: Tensor
+    rows: Rows
+    stats: FeatureStats
+    update: Update
+
+    def commit(self, state: StreamState) -> None:
+        self.update.commit()
+        state.stats.assign(self.rows.index, self.stats)
+
+
 class AcousticModel(nn.Module):
     """A checkpoint ready to run.
 
@@ -57,6 +72,7 @@ class AcousticModel(nn.Module):
         super().__init__()
         self.name, self.vocabulary = name, vocabulary
         self._place: tuple[str, torch.dtype, EightBit | None, EightBit | None] | None = None
+        self._lanes: Lanes | None = None
         self.model = model
         self.features = FeatureExtractor(features)
         causal: Normalization = "global" if features.normalization == "global" else "running"
@@ -92,6 +108,10 @@ class AcousticModel(nn.Module):
                     pack(part, products)
         self._place = place
         return self
+
+    def share(self, lanes: int, threads: int, least: int) -> None:
+        """Divide batches of ``least`` streams or more over ``lanes`` with ``threads`` in all."""
+        self._lanes = Lanes(lanes, threads, least) if lanes > 1 else None
 
     @property
     def stride(self) -> int:
@@ -149,23 +169,32 @@ class AcousticModel(nn.Module):
         ``span``: the same slots, where they are neighbours in this order; saves copies.
         ``state`` is consumed: written in place and returned, but only when nothing was raised.
         """
-        assert state.encoder is not None
         rows = Rows(slots_B, committed_B * self.stride, valid_B * self.stride, span)
+        count, lanes = len(slots_B), self._lanes
+
+        def step(part: slice) -> _Step:
+            return self._step(samples_BS[part], rows.part(part), state)
+
+        is_shared = lanes is not None and count >= lanes.least
+        steps = lanes.run(step, count) if lanes and is_shared else [step(slice(0, count))]
+        for each in steps:
+            each.commit(state)
+        return torch.cat([each.log_probs for each in steps]), state
+
+    def _step(self, samples_BS: Tensor, rows: Rows, state: StreamState) -> _Step:
+        assert state.encoder is not None
         before, (_, chunk, right) = state.stats.select(rows.index), state.chunking.geometry
         extractor = self.causal_features
         if samples_BS.shape[1] // self.features.config.hop_samples > chunk + right:
             features, after = extractor.chunks(samples_BS, rows.valid, chunk, before)
         else:
             features, after = extractor.chunk(
-                samples_BS, rows.committed, rows.valid, torch.zeros_like(slots_B), before
+                samples_BS, rows.committed, rows.valid, torch.zeros_like(rows.slots), before
             )
         logits, update = self.model.step(
             features.to(self._dtype), rows, state.encoder, state.chunking
         )
-        log_probs = logits.float().log_softmax(dim=-1)
-        update.commit()
-        state.stats.assign(rows.index, after)
-        return log_probs, state
+        return _Step(logits.float().log_softmax(dim=-1), rows, after, update)
 
     def forward_window(
         self,

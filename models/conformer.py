@@ -126,9 +126,10 @@ class SelfAttention(nn.Module):
         else:
             return sight.visible
         by_position = (query * self.head_size**-0.5) @ table.transpose(-1, -2)  # (B, H, T, R)
-        bias = by_position.gather(-1, index.expand(*by_position.shape[:3], index.shape[-1]))
-        masked: Tensor = bias.masked_fill(~sight.visible, torch.finfo(bias.dtype).min)
-        return masked
+        # One position more, where the unseen are: cheaper than to mask what is gathered.
+        index = torch.where(sight.visible, index, by_position.shape[-1])
+        by_position = F.pad(by_position, (0, 1), value=torch.finfo(by_position.dtype).min)
+        return by_position.gather(-1, index.expand(*by_position.shape[:3], index.shape[-1]))
 
 
 def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:

@@ -31,6 +31,13 @@ class Rows:
         """By which a state gives these rows: neighbours without a copy."""
         return self.slots if self.span is None else self.span
 
+    def part(self, part: slice) -> Rows:
+        """Some neighbours among the rows."""
+        span = self.span
+        if span is not None:
+            span = slice(span.start + part.start, span.start + part.stop)
+        return Rows(self.slots[part], self.committed[part], self.valid[part], span)
+
     def divided(self, stride: int) -> Rows:
         """The same rows after an adapter layer of this stride."""
         committed, valid = -(-self.committed // stride), -(-self.valid // stride)

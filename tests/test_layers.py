@@ -51,6 +51,7 @@ ALLOWED = {
         "numpy",
         "torch",
         "streamer.core",
+        "streamer.engine.acoustic",
         "streamer.engine.call",
         "streamer.engine.device",
         "streamer.engine.graphs",
@@ -59,6 +60,7 @@ ALLOWED = {
     "streamer.engine.call": ("numpy", "torch", "streamer.core"),
     "streamer.engine.graphs": ("numpy", "torch", "streamer.engine.call"),
     "streamer.engine.cuda": ("torch",),
+    "streamer.engine.acoustic": ("torch", "streamer.engine.device"),
     "streamer.engine.device": ("torch",),
     "streamer.engine.detector": ("numpy", "torch", "streamer.core"),
     "streamer.edges": (
@@ -272,7 +274,7 @@ def test_only_what_runs_on_the_device_imports_torch_in_streamer():
             is_part(t, "torch") for t in imports(ast.parse(path.read_text()), only_at_import=False)
         )
     }
-    names = "runner", "call", "graphs", "cuda", "device", "detector"
+    names = "runner", "acoustic", "call", "graphs", "cuda", "device", "detector"
     on_device = {f"streamer.engine.{name}" for name in names}
     assert importers <= on_device | ROOTS
 

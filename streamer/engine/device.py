@@ -5,6 +5,7 @@ Owns what is asked of the machine. Must not know: models, windows.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -88,29 +89,51 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def choose_threads(trial: Callable[[], None]) -> int:
-    """The number of torch's threads, from 1 to what it had, with which ``trial`` takes least time.
+def choose_threads(trial: Callable[[], None], use: Callable[[int], None], most: int) -> int:
+    """The number of threads, from 1 to `most`, with which ``trial`` takes least time.
 
-    Small models are slower with two threads than with one: their operations are over before the
-    threads have met. Where processors are busy with other work, so are large ones.
+    ``use`` sets it, for the trial's time and as chosen. Small models are slower with two threads
+    than with one: their operations are over before the threads have met. Where processors are busy
+    with other work, so are large ones.
     """
-    most = torch.get_num_threads()
-    if most == 1:
-        return 1
     best, threads, least_s = 1, 1, float("inf")
-    while threads <= most:
-        torch.set_num_threads(threads)
-        trial()
-        taken_s = min(_seconds(trial) for _ in range(TRIALS))
+    while threads <= most > 1:
+        use(threads)
+        taken_s = seconds(trial)
         if taken_s > least_s:
             break
         best, least_s = threads, taken_s
         threads = most if threads < most < 2 * threads else 2 * threads
-    torch.set_num_threads(most)
+    use(best)
     return best
 
 
-def _seconds(trial: Callable[[], None]) -> float:
-    begin = time.perf_counter()
+def choose_sharing(
+    trial: Callable[[int], None], share: Callable[[int, int], None], lanes: int, largest: int
+) -> None:
+    """From which size on a batch is divided over lanes: the least that takes less time so, if any.
+
+    ``trial`` runs a batch of a size; ``share`` sets the lanes, 1 for none, and the least size. A
+    small model's parts are over before Python has begun them all, those of large batches are not.
+    """
+    least = 2
+    while least <= largest and lanes > 1:
+        times = []
+        for count in (1, lanes):
+            share(count, least)
+            times.append(seconds(partial(trial, least)))
+        if times[1] < times[0]:
+            return
+        least *= 2
+    share(1, least)
+
+
+def seconds(trial: Callable[[], None]) -> float:
+    """The least of several times, behind one that warms up."""
     trial()
-    return time.perf_counter() - begin
+    times = []
+    for _ in range(TRIALS):
+        begin = time.perf_counter()
+        trial()
+        times.append(time.perf_counter() - begin)
+    return min(times)

@@ -9,7 +9,8 @@ Shapes: B window, S sample, U frame, V label.
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,13 @@ from streamer.core.context import Context, Grid
 from streamer.core.decoder import BeamSearch
 from streamer.core.frames import Frames
 from streamer.core.speech import Detector
+from streamer.engine.acoustic import Acoustic
 from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, wanted_of
 from streamer.engine.device import (
     EightBit,
     choose_device,
     choose_dtype,
+    choose_sharing,
     choose_threads,
     eight_bit,
     is_out_of_memory,
@@ -34,59 +37,9 @@ from streamer.engine.graphs import Graphs, Recorder, sizes_up_to
 from streamer.engine.vocabulary import labels_of
 
 Mode = Literal["cache", "window"]
-TRIAL_WINDOWS = 4
+TRIAL_WINDOWS = 64
 MOST_WINDOWS = 8
 """Of one stream in a call: with more of them a window is hardly cheaper, and the call is long."""
-
-
-class Acoustic(Protocol):
-    """The network, as ``models.acoustic.AcousticModel`` has it; all counts are output frames."""
-
-    vocabulary: Any
-
-    @property
-    def hop_samples(self) -> int:
-        """Samples per frame."""
-
-    @property
-    def tail_samples(self) -> int:
-        """Samples that a run of frames needs beyond its hops."""
-
-    def __call__(self, samples_BS: Tensor, lengths_B: Tensor) -> Any:
-        """Whole recordings, ``lengths_B`` samples each: log-probs (B, U, V) and frames (B,)."""
-
-    def place(
-        self, device: str, dtype: torch.dtype, *, products: EightBit | None, kv: EightBit | None
-    ) -> Any:
-        """The model itself, moved to ``device`` and ``dtype``; ValueError if it cannot be."""
-
-    def init_state(self, slots: int, left: int, chunk: int, right: int, cached: bool) -> Any:
-        """New state of ``slots`` streams; ValueError for a geometry that it cannot have."""
-
-    def forward_chunk(
-        self,
-        samples_BS: Tensor,
-        slots_B: Tensor,
-        committed_B: Tensor,
-        valid_B: Tensor,
-        state: Any,
-        span: slice | None,
-    ) -> tuple[Tensor, Any]:
-        """Log-probs (B, U, V) of chunk | lookahead frames, or several chunks, and the state.
-
-        ``span``: the slots once more, where they are neighbours.
-        """
-
-    def forward_window(
-        self,
-        samples_BS: Tensor,
-        slots_B: Tensor,
-        left_B: Tensor,
-        committed_B: Tensor,
-        valid_B: Tensor,
-        state: Any,
-    ) -> tuple[Tensor, Any]:
-        """Log-probs (B, U, V) of left | chunk | lookahead frames, and the state."""
 
 
 class ModelRunner:
@@ -142,8 +95,7 @@ class ModelRunner:
         if recorder is not None:
             self._graphs = Graphs(self._forward, recorder, slots, self.device)
         if self.device == "cpu":
-            self.threads = threads or choose_threads(self._trial)
-            torch.set_num_threads(self.threads)
+            self._divide_processors(threads)
 
     def _new_state(self, context: Context, slots: int) -> Any:
         geometry = (context.left, context.chunk, context.right, self._cached)
@@ -155,12 +107,26 @@ class ModelRunner:
                 f"no memory for {self.slots} sessions of {one:.1f} MiB each on {self.device}"
             ) from error
 
-    def _trial(self) -> None:
-        """A step of few streams, as most are; leaves every slot as if it had never been."""
+    def _divide_processors(self, threads: int) -> None:
+        """So many threads, or those that measure best, and lanes for batches that gain by them."""
+        self.threads, most = threads, threads or torch.get_num_threads()
+        if not threads:
+            choose_threads(partial(self._trial, 1), self._use, most)
+        largest = min(self.slots, TRIAL_WINDOWS) if self._cached else 0
+        choose_sharing(self._trial, self._share, most, largest)
+
+    def _share(self, lanes: int, least: int) -> None:
+        self._model.share(lanes, self.threads, least)
+
+    def _use(self, threads: int) -> None:
+        self.threads = threads
+
+    def _trial(self, windows: int) -> None:
+        """A step of so many streams; leaves every slot as if it had never been."""
         frames = self.context
         samples = np.zeros(self.grid.span_samples(frames.total), np.float32)
         window = Window(samples, frames.left, frames.chunk, frames.right, 0)
-        slots = range(min(self.slots, TRIAL_WINDOWS))
+        slots = range(windows)
         self.run(slots, [window] * len(slots))
         self.reset(slots)
 
@@ -211,6 +177,8 @@ class ModelRunner:
 
     @torch.inference_mode()
     def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
+        if self.device == "cpu" and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)  # of the calling thread
         each = slots.count(slots[0])
         # In the order of their slots, so that neighbours need not be copied.
         order = sorted(range(0, len(slots), each), key=slots.__getitem__)

@@ -39,16 +39,33 @@ def test_int8_needs_a_processor_that_has_it(monkeypatch):
     [({1: 1, 2: 2, 4: 0}, 1), ({1: 3, 2: 2, 4: 4, 6: 1}, 2), ({1: 4, 2: 3, 4: 2, 6: 1}, 6)],
 )
 def test_threads_are_added_as_long_as_a_step_gets_shorter(monkeypatch, seconds, best):
-    most, now, used = max(seconds), [0.0], [max(seconds)]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: most)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: used.append(count))
+    now, used = [0.0], []
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
     def trial():
         now[0] += seconds[used[-1]]
 
-    assert device.choose_threads(trial) == best
-    assert used[-1] == most  # who asks sets them
+    assert device.choose_threads(trial, used.append, max(seconds)) == best
+    assert used[-1] == best
+
+
+@pytest.mark.parametrize(
+    ("lanes", "largest", "faster_from", "chosen"),
+    [(2, 64, 2, (2, 2)), (3, 64, 7, (3, 8)), (3, 12, 16, (1, 16)), (1, 64, 2, (1, 2))],
+)
+def test_a_batch_is_shared_from_the_size_on_that_gains_by_it(
+    monkeypatch, lanes, largest, faster_from, chosen
+):
+    now, used = [0.0], []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def trial(size):
+        count, least = used[-1]
+        assert size == least <= largest
+        now[0] += 1.0 if count == 1 else 0.9 if size >= faster_from else 1.1
+
+    device.choose_sharing(trial, lambda *how: used.append(how), lanes, largest)
+    assert used[-1] == chosen
 
 
 def test_no_memory_is_told_from_other_faults():
