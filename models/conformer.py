@@ -73,6 +73,7 @@ class SelfAttention(nn.Module):
         self.linear_v = Linear(size, size)
         self.linear_out = Linear(size, size)
         self.rotary_base = config.rotary_embedding_base
+        self.spells_out_chunks = False  # attention of chunks; where it is cheaper and good enough
         if position_type == "relative_key":
             self.left, self.right = (
                 config.left_max_position_embeddings,
@@ -105,7 +106,8 @@ class SelfAttention(nn.Module):
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         content = query + self.pos_bias_u[:, None] if self.position_type == "relative" else query
         bias = self._bias(query, sight)
-        attend = explicit_attention if torch.is_grad_enabled() else F.scaled_dot_product_attention
+        spelt_out = torch.is_grad_enabled() or (self.spells_out_chunks and ring is not None)
+        attend = explicit_attention if spelt_out else F.scaled_dot_product_attention
         attended = attend(content, key, value, bias).transpose(1, 2).reshape(x.shape)
         y: Tensor = self.linear_out(attended)
         return y
@@ -136,7 +138,8 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) 
     """The same function as scaled_dot_product_attention, written out: (B, H, T, D) each.
 
     With a bias that needs a gradient no fused kernel applies, and torch's fallback takes three
-    times as long as this on a CPU (forward and backward, bfloat16).
+    times as long as this on a CPU (forward and backward, bfloat16). For a chunk's few queries the
+    CPU's fused kernel takes twice as long in bfloat16, but does not round scores and weights.
     """
     streams, heads, frames, size = query.shape
     query, key, value = (x.reshape(streams * heads, -1, size) for x in (query, key, value))

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from models.conformer import SelfAttention
 from models.eight_bit import EightBit
 from models.float8 import Float8Linear
 from models.precision import Pointwise
@@ -41,12 +42,13 @@ class PackedLinear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer in whole numbers: weights scaled by output, activations by row as they come.
 
-    A row's scale is its own, so the neighbours in a batch change nothing.
+    A row's scale is its own, so the neighbours in a batch change nothing. ``dtype`` of what comes
+    out is float32 unless it is told otherwise: so it is cheapest to go on with.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.in_features, self.dtype = weight.shape[1], weight.dtype
+        self.in_features, self.dtype = weight.shape[1], torch.float32
         weight = weight.float()
         self.scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N,)
         self.zero = torch.zeros(len(weight), dtype=torch.int64)
@@ -89,6 +91,8 @@ def pack(module: nn.Module, products: EightBit | None = None) -> None:
         ValueError: 8 bits where this build of torch has no kernels for them, or for these sizes.
     """
     kind = KINDS[products]
+    if products == "int8" and isinstance(module, SelfAttention):
+        module.spells_out_chunks = True
     for name, child in module.named_children():
         if isinstance(child, nn.Linear | Pointwise):
             weight = child.weight.flatten(1)
@@ -101,6 +105,8 @@ def pack(module: nn.Module, products: EightBit | None = None) -> None:
                     message = f"{products}: this build of torch has no kernels for it"
                     raise ValueError(message) from error
                 continue
+            if isinstance(module, SelfAttention) and isinstance(packed, Int8Linear):
+                packed.dtype = weight.dtype  # its own products are in the short format
             setattr(module, name, packed)
         else:
             pack(child, products)

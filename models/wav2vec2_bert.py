@@ -279,7 +279,8 @@ class Encoder(nn.Module):
             x, inputs = layer(x, sight, ring, past[:, index])
             seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
         x = self._between(x)
-        update.writes.append((state.convolution, rows.index, torch.stack(seen, dim=1)))
+        recent = torch.stack(seen, dim=1).to(past.dtype)
+        update.writes.append((state.convolution, rows.index, recent))
         update.writes.append(progress(state.ring, rows))
         if self.adapter is not None:
             x = self._adapt_chunk(x, rows, state.adapter, chunking, update)

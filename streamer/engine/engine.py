@@ -21,7 +21,7 @@ from streamer.core.text_rules import SPOKEN, TextRules
 from streamer.engine import limits
 from streamer.engine.decode_workers import DecodeWorkers
 from streamer.engine.errors import CapacityError, SessionError
-from streamer.engine.lateness import windows_each
+from streamer.engine.lateness import HANDING_SHARE, windows_each
 from streamer.engine.load import Load
 from streamer.engine.meter import Measured, Meter
 from streamer.engine.outbox import MAX_EVENTS
@@ -76,6 +76,7 @@ class Engine:
         self._listening: dict[Session, None] = {}  # between two windows, in order
         self._work, self._idle = asyncio.Event(), asyncio.Event()  # idle: no sessions
         self._idle.set()
+        self._handing_s = 0.0  # how long the last answers took to be handed out
         self._tasks = asyncio.TaskGroup()
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._searches = model.search is not None and not decode_workers
@@ -125,15 +126,9 @@ class Engine:
         self.check_room()
         model, text = self._model, self.text if text is None else text
         geometry = model.context, model.grid, model.labels
-        stream = Stream(
-            *geometry,
-            endpoint or DEFAULT_RULES,
-            model.search,
-            text,
-            self.keywords_for(text, keywords),
-            options or self._options,
-            model.detector,
-        )
+        rules, options = endpoint or DEFAULT_RULES, options or self._options
+        phrases = self.keywords_for(text, keywords)
+        stream = Stream(*geometry, rules, model.search, text, phrases, options, model.detector)
         chunk_samples = model.grid.samples(model.context.chunk)
         session = Session(
             self,
@@ -240,11 +235,14 @@ class Engine:
     # --- the loop ---------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Wait for ready windows, choose, run, hand back; the last while the next step runs."""
+        """Wait for ready windows, choose, run, hand back: as the next step runs, or in no time."""
         done: tuple[Trip, Outcome] | None = None
-        loop = asyncio.get_running_loop()
+        loop, taken_s = asyncio.get_running_loop(), 0.0
         try:
             while True:
+                if done is not None and self._handing_s <= HANDING_SHARE * taken_s:
+                    self._hand_back(*done)
+                    done = None
                 trip, running = self._next_trip(), None
                 if trip is not None:
                     self._meter.step_begins(loop.time())
@@ -273,6 +271,7 @@ class Engine:
         return Trip(self._slots.take_resets(), batch, counts, listening, searched=self._searches)
 
     def _hand_back(self, trip: Trip, outcome: Outcome) -> None:
+        begin = asyncio.get_running_loop().time()
         trip.hand_verdicts(outcome)
         if outcome.most < trip.windows:
             _log.warning("memory was short: batches are of %d windows from now", outcome.most)
@@ -280,6 +279,7 @@ class Engine:
         for session, results in zip(trip.batch, outcome.results, strict=True):
             if not self._workers.take(session, results):
                 self.decoded(session, results)
+        self._handing_s = asyncio.get_running_loop().time() - begin
 
     def decoded(self, session: Session, results: Sequence[Result]) -> None:
         """What became of a session's windows in flight; the workers call it too."""

@@ -10,6 +10,10 @@ from streamer.engine.load import Load
 BUSY_SHARE = 0.5
 """Of a chunk's duration that a step may take for a late session's sake while others are open."""
 
+HANDING_SHARE = 0.05
+"""Of a step's time, how long the device may wait until the last answers are handed out: the late
+sessions among them are in the next batch then, instead of every other one."""
+
 
 def windows_each(
     ready: Sequence[int], sessions: int, most: int, max_batch: int, load: Load

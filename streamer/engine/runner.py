@@ -25,7 +25,6 @@ from streamer.core.speech import Detector
 from streamer.engine.acoustic import Acoustic
 from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, wanted_of
 from streamer.engine.device import (
-    EightBit,
     choose_device,
     choose_dtype,
     choose_sharing,

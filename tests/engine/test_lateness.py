@@ -1,6 +1,7 @@
 """Late sessions: several of their windows in a step, with the same answers, while nobody waits."""
 
 import asyncio
+import math
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from streamer.core.context import Context
 from streamer.core.endpoint import EndpointRules
 from streamer.core.recognizer import Recognizer
+from streamer.engine import engine as engine_module
 from streamer.engine.engine import Engine
 from streamer.engine.lateness import windows_each
 from streamer.engine.load import ENOUGH_STEPS, Load
@@ -17,6 +19,7 @@ from streamer.engine.step import step
 from tests.engine.harness import (
     CHUNK,
     FragileModel,
+    GatedModel,
     SlotModel,
     play,
     random_script,
@@ -206,3 +209,24 @@ def test_a_recording_sent_at_once_equals_the_recognizer():
     texts = [event.text for event in expected if hasattr(event, "reason")]
     assert [event.text for event in events if hasattr(event, "reason")] == texts != []
     assert mean_batch > 2
+
+
+@pytest.mark.parametrize("share", [math.inf, -1.0], ids=["at once", "while the next runs"])
+def test_sessions_that_are_late_go_together_if_answers_are_handed_out_first(share, monkeypatch):
+    monkeypatch.setattr(engine_module, "HANDING_SHARE", share)
+    samples = speak("turn on the lamp and then turn it off again")
+
+    async def main():
+        model = GatedModel(slots=2)
+        async with Engine(model, max_sessions=2, max_batch=8) as engine:
+            sessions = [engine.open_session() for _ in range(2)]
+            await sessions[0].send(samples)  # its first window goes alone
+            await model.is_running()
+            await sessions[1].send(samples)
+            model.open_for_good()
+        return [len(batch) for batch in model.batches]
+
+    batches = run(main())
+    assert batches[0] == 1
+    together = batches.count(2)
+    assert together >= len(batches) - 2 if share > 0 else together <= 1
