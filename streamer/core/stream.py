@@ -69,6 +69,8 @@ class Stream:
         state.timeline.received += len(samples)
         if state.speech:
             state.speech.accept(samples)
+        if state.chunker.is_ready():
+            self._measure()  # no window goes out unmeasured; now they are in the processor's cache
         self._look_ahead()
 
     def flush(self, id: str = "") -> None:  # noqa: A002 (the wire's name)
@@ -207,7 +209,6 @@ class Stream:
         assert state.in_flight, "no window is in flight"
         chunk_end = self._end(state.in_flight.popleft().window)
         state.ending = decoded.ending
-        self._measure()
         state.timeline.decoded = min(chunk_end, state.timeline.known_end)
         self._settle(decoded)
         state.transcript.pass_decoded(decoded.open_tokens)
