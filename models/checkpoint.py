@@ -144,7 +144,9 @@ def _download(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises many kinds: network, absence, permission
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"cannot fetch {name!r} from the hub: {reason}") from error
+        raise CheckpointError(
+            f"cannot fetch {name!r} from the hub: {reason.removeprefix('Got: ')}"
+        ) from error
 
 
 def _check_files(folder: Path, *others: str) -> Path:

@@ -76,13 +76,15 @@ def _natural(text: str) -> int:
 
 
 def plan(arguments: argparse.Namespace, settings: Config) -> Plan:
-    """The one condition that the options name; ConfigError if it is empty."""
+    """The one condition that the options name; ConfigError if it cannot be measured."""
     model = "full size, random weights" if arguments.random_full_size else settings.model.name
     where = "over websockets" if arguments.websocket or arguments.url else "in-process"
     streams = arguments.streams
     named = tuple(each for each in streams or () if each)
     if streams is not None and not (named or any(arguments.batches)):
         raise ConfigError("--batches 0 with --streams 0 leaves nothing to measure")
+    if settings.engine.decode_workers > 0 and not arguments.websocket:
+        raise ConfigError("--decode-workers: in this process there are none; add --websocket")
     return Plan(
         f"{model}, {settings.model.mode}, {where}",
         settings,

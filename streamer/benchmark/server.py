@@ -26,10 +26,9 @@ def serve(pipe: "Connection[Any, Any]", plan: Plan) -> None:
     """Build and serve what `plan` says until the pipe says None; see `remote.started`."""
     try:
         runner = building.runner(building.network(plan), plan)
+        asyncio.run(_serve(pipe, plan, runner))
     except ConfigError as error:
         pipe.send(str(error))
-        return
-    asyncio.run(_serve(pipe, plan, runner))
 
 
 async def _serve(pipe: "Connection[Any, Any]", plan: Plan, model: Model) -> None:

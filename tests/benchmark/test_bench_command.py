@@ -160,6 +160,11 @@ def test_it_runs_where_only_torch_is_installed(tmp_path):
         ),
         (["--websocket", "--batches", "0", "--model", "nothing"], "nothing"),
         (["--batches", "0", "--streams", "0"], "nothing to measure"),
+        (["--decode-workers", "2", "--streams", "1"], "add --websocket"),
+        (
+            ["--lm", "none", "--decode-workers", "2", "--websocket", "--batches", "0"],
+            "greedy decoding needs none",
+        ),
     ],
 )
 def test_mistakes_are_one_line(options, reason):
