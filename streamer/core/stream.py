@@ -28,11 +28,10 @@ class Stream:
     """The decoding state of one audio source.
 
     Feed it with `accept_waveform`, `flush`, `report_gap` and `input_finished`; while `is_ready()`,
-    give `next_window()` to a model and its answer to `accept_frames`; any of these may leave events
-    for `take_events`. The samples and where flushes, gaps and changes lie between them decide what
-    is said, not the size of the packets. `keywords` change nothing in the decoding; ValueError as
-    by `check_keywords`. With a `detector` rules may have `vad`: what `take_unheard` gives before a
-    window is judged by it, and `accept_verdict` told before that window's frames are accepted.
+    give `next_window()` to a model and its answer to `accept_frames`; any may leave events for
+    `take_events`. How samples come in packets changes nothing, nor do `keywords` in the decoding;
+    ValueError as by `check_keywords`. With a `detector` rules may have `vad`: what `take_unheard`
+    gives before a window it judges, and `accept_verdict` is told before that window's frames are.
     """
 
     def __init__(
@@ -173,9 +172,8 @@ class Stream:
     def wants_verdict(self) -> bool:
         """Whether a verdict on what is unheard may end the utterance before a window is ready."""
         state = self._state
-        if state.speech is None or not state.speech.is_on:
-            return False
-        return state.transcript.wants_verdict(state.timeline.ahead(self._chunk_samples))
+        is_on = state.speech is not None and state.speech.is_on
+        return is_on and state.transcript.wants_verdict(state.timeline.ahead(self._chunk_samples))
 
     def accept_verdict(self, probabilities: Probabilities) -> None:
         """The detector's answer to the oldest samples taken."""
@@ -207,9 +205,8 @@ class Stream:
         """The second half of `accept_frames`."""
         state = self._state
         assert state.in_flight, "no window is in flight"
-        chunk_end = self._end(state.in_flight.popleft().window)
-        state.ending = decoded.ending
-        state.timeline.decoded = min(chunk_end, state.timeline.known_end)
+        state.ending, window = decoded.ending, state.in_flight.popleft().window
+        state.timeline.decoded = min(self._end(window), state.timeline.known_end)
         self._settle(decoded)
         state.transcript.pass_decoded(decoded.open_tokens)
         ends_segment = self._pass_marks()
