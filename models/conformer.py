@@ -186,12 +186,24 @@ class ConvolutionModule(nn.Module):
         self.activation = ACTIVATIONS[config.hidden_act]
 
     def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, T, C) and past (B, C, K - 1) -> (B, T, C) and past + inputs (B, C, K - 1 + T)."""
-        gated = F.glu(self.pointwise_conv1(self.layer_norm(x))).transpose(1, 2)
-        seen = F.pad(gated, (self.past, 0)) if past is None else torch.cat([past, gated], dim=-1)
-        mixed = self.depthwise_conv(seen).transpose(1, 2)
-        y: Tensor = self.pointwise_conv2(self.activation(self.depthwise_layer_norm(mixed)))
+        """(B, T, C) and past (B, K - 1, C) -> (B, T, C) and past + inputs (B, K - 1 + T, C)."""
+        gated = F.glu(self.pointwise_conv1(self.layer_norm(x)))
+        before = (0, 0, self.past, 0)
+        seen = F.pad(gated, before) if past is None else torch.cat([past, gated], dim=1)
+        mixed = self.depthwise_layer_norm(self._mix(seen))
+        y: Tensor = self.pointwise_conv2(self.activation(mixed))
         return y, seen
+
+    def _mix(self, seen: Tensor) -> Tensor:
+        """Each channel with itself: (B, K - 1 + T, C) -> (B, T, C)."""
+        channels_first = seen.transpose(1, 2)
+        if not seen.is_cpu or torch.is_grad_enabled():
+            y: Tensor = self.depthwise_conv(channels_first)
+        else:  # a second dimension of 1, for only pictures may have their channels last
+            weight = self.depthwise_conv.weight
+            picture = channels_first.unsqueeze(2).to(weight.dtype)
+            y = F.conv2d(picture, weight.unsqueeze(2), groups=len(weight)).squeeze(2)
+        return y.transpose(1, 2)
 
 
 class EncoderLayer(nn.Module):
@@ -212,7 +224,7 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x: Tensor, sight: Sight, ring: Ring | None = None, past: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, C) -> (B, T, C), and the convolution's past + inputs (B, C, K - 1 + T)."""
+        """(B, T, C) -> (B, T, C), and the convolution's past + inputs (B, K - 1 + T, C)."""
         x = torch.add(x, self.ffn1(self.ffn1_layer_norm(x)), alpha=0.5)
         x = x + self.self_attn(self.self_attn_layer_norm(x), sight, ring)
         mixed, seen = self.conv_module(x, past)
@@ -222,16 +234,13 @@ class EncoderLayer(nn.Module):
         return y, seen
 
 
-def last_frames(seen: Tensor, committed: Tensor, count: int, dim: int) -> Tensor:
-    """The ``count`` frames before frame ``committed[b]`` of this call.
+def last_frames(seen: Tensor, committed: Tensor, count: int) -> Tensor:
+    """The ``count`` frames before frame ``committed[b]`` of this call, (B, count, C).
 
-    ``seen`` starts ``count`` frames before the call; its time axis is ``dim``.
+    ``seen`` (B, count + T, C) starts ``count`` frames before the call.
     """
     index = committed[:, None] + torch.arange(count, device=seen.device)  # (B, count)
-    index = index[:, None, :] if dim == 2 else index[:, :, None]
-    shape = [seen.shape[0], seen.shape[1], seen.shape[2]]
-    shape[dim] = count
-    return seen.gather(dim, index.expand(shape))
+    return seen.gather(1, index[..., None].expand(-1, -1, seen.shape[2]))
 
 
 class AdapterLayer(nn.Module):
@@ -279,7 +288,7 @@ class AdapterLayer(nn.Module):
         ring = Ring.of(state.ring, 0, rows, update)
         y = self._mix(residual, z, sight, ring)
         for past, seen in ((state.residual, residual), (state.attention, z)):
-            last = last_frames(seen, rows.committed, self.padding, dim=1)
+            last = last_frames(seen, rows.committed, self.padding)
             update.writes.append((past, rows.index, last))
         return y
 

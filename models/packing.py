@@ -63,7 +63,8 @@ class Int8Linear(nn.Module):
         x32 = x.float()
         top = torch.maximum(x32.amax(dim=-1, keepdim=True), -x32.amin(dim=-1, keepdim=True))
         scale = top.clamp_min_(1e-10) / 127  # (..., 1)
-        whole = (x32 / scale).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(ZERO)
+        signed = (x32 * scale.reciprocal()).round_().to(torch.int8)
+        whole = signed.view(torch.uint8).bitwise_xor_(ZERO)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
             whole, 1.0, ZERO, self.weight, self.scale, self.zero,
             None, 1.0, 0, torch.float32, "none", [], "",

@@ -79,7 +79,7 @@ class EncoderState:
     """All slots of one encoder. Steps write it in place; its size never changes."""
 
     ring: AttentionState
-    convolution: Tensor  # (N, L, C, K - 1) post-GLU inputs of the depthwise convolution
+    convolution: Tensor  # (N, L, K - 1, C) post-GLU inputs of the depthwise convolution
     adapter: tuple[AdapterState, ...]
 
     def reset(self, slots: Tensor) -> None:

@@ -247,9 +247,8 @@ class Encoder(nn.Module):
             divided = divided.divided(config.adapter_stride)
             past = like.new_zeros(slots, config.adapter_stride // 2, config.output_size)
             adapter.append(AdapterState(past, past.clone(), ring(1, config.output_size, divided)))
-        past = like.new_zeros(
-            slots, config.num_hidden_layers, size, config.conv_depthwise_kernel_size - 1
-        )
+        recent = (slots, config.num_hidden_layers, config.conv_depthwise_kernel_size - 1, size)
+        past = like.new_zeros(recent)
         return EncoderState(ring(config.num_hidden_layers, size, chunking), past, tuple(adapter))
 
     def forward_chunk(
@@ -277,7 +276,7 @@ class Encoder(nn.Module):
         for index, layer in enumerate(self.encoder.layers):
             ring = Ring.of(state.ring, index, rows, update)
             x, inputs = layer(x, sight, ring, past[:, index])
-            seen.append(last_frames(inputs, rows.committed, past.shape[-1], dim=2))
+            seen.append(last_frames(inputs, rows.committed, past.shape[2]))
         x = self._between(x)
         recent = torch.stack(seen, dim=1).to(past.dtype)
         update.writes.append((state.convolution, rows.index, recent))

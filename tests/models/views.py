@@ -123,8 +123,8 @@ def encode(model, features, steps, chunking):
         x = x + 0.5 * layer.ffn1(layer.ffn1_layer_norm(x))
         x = x + layer.self_attn(layer.self_attn_layer_norm(x), sight, history)
         past = layer.conv_module.past
-        gated = layer.conv_module(x)[1].transpose(1, 2)[:, past:]
-        before = table.before(table.publish(gated), past).transpose(1, 2)
+        gated = layer.conv_module(x)[1][:, past:]
+        before = table.before(table.publish(gated), past)
         x = x + layer.conv_module(x, before)[0]
         x = x + 0.5 * layer.ffn2(layer.ffn2_layer_norm(x))
         x = layer.final_layer_norm(x)
