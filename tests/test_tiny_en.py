@@ -14,6 +14,7 @@ from clients.demo import CLIP, SPOKEN
 from models import checkpoint
 from streamer.api import build_model
 from streamer.config import ModelConfig, Preset
+from streamer.config.recognizer import Dtype, KvDtype
 from streamer.core.endpoint import EndpointRules
 from streamer.core.hypothesis import Event, Final, Partial
 from streamer.core.recognizer import Recognizer
@@ -82,7 +83,14 @@ def test_packet_sizes_change_nothing(clip: np.ndarray, model: ModelRunner) -> No
         assert [event for event in pieces if isinstance(event, Final)] == whole
 
 
-def test_neighbours_in_the_batch_change_no_word(clip: np.ndarray, model: ModelRunner) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "kv_dtype"),
+    [("float32", "auto"), ("bfloat16", "auto"), ("bfloat16", "int8"), ("float8", "float8")],
+)
+def test_neighbours_in_the_batch_change_no_word(
+    clip: np.ndarray, dtype: Dtype, kv_dtype: KvDtype
+) -> None:
+    model = build_model(ModelConfig(lm="none", dtype=dtype, kv_dtype=kv_dtype), slots=4)
     alone = text_of(Recognizer(model).transcribe(clip))
 
     async def together() -> list[str]:
@@ -99,6 +107,7 @@ def test_neighbours_in_the_batch_change_no_word(clip: np.ndarray, model: ModelRu
 
     texts = asyncio.run(together())
     assert texts == [alone] * 4
+    assert jiwer.cer(SPOKEN, alone) <= 0.15
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-4])

@@ -128,9 +128,13 @@ def test_a_search_gets_all_log_probs():
     assert recorder.repeated
 
 
-def test_half_of_the_precision_is_repeated_as_well():
-    model, recorder = recorded("cache", 4, dtype="bfloat16")
-    plain = runner("cache", 4, dtype="bfloat16")
+@pytest.mark.parametrize("kv", ["auto", "int8", "float8"])
+def test_short_formats_are_repeated_as_well(kv):
+    recorder = TapeRecorder()
+    model, plain = (
+        runner("cache", 4, dtype="bfloat16", kind=partial(ModelRunner, kv_dtype=kv, recorder=each))
+        for each in (recorder, None)
+    )
     for window in all_windows(model, speech(40_000, 9)):
         ours, theirs = (each.run([3, 0, 1], [window] * 3) for each in (model, plain))
         for a, b in zip(ours, theirs, strict=True):
