@@ -295,7 +295,6 @@ class AdapterLayer(nn.Module):
     def _mix(self, residual: Tensor, z: Tensor, sight: Sight, ring: Ring | None) -> Tensor:
         residual = F.glu(self.residual_conv(residual.transpose(1, 2)), dim=1).transpose(1, 2)
         z = F.glu(self.self_attn_conv(z.transpose(1, 2)), dim=1).transpose(1, 2)
-        residual = residual.to(self.ffn_layer_norm.weight.dtype)
-        attended: Tensor = self.self_attn(z, sight, ring) + residual
+        attended = residual.to(self.ffn_layer_norm.weight.dtype) + self.self_attn(z, sight, ring)
         y: Tensor = attended + self.ffn(self.ffn_layer_norm(attended))
         return y

@@ -276,9 +276,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found = clips()
     spoken = list(recordings(np.random.default_rng(SEED), found)) if arguments.rules else []
-    print(
-        "preset   rule    silence  noise          ends  false  pauses  missed  delay p50   p95 ms"
-    )
+    print("preset   rule    silence  noise         ends  false  pauses  missed  delay p50   p95 ms")
     for preset in arguments.presets:
         model = build_model(ModelConfig(name=arguments.model, preset=preset, lm=arguments.lm))
         flush_s = asyncio.run(flushes(model, found, arguments.flushes)) or [0.0]
@@ -288,7 +286,7 @@ def main() -> None:
             for kind, tally in tallies(remembering, rules, spoken).items():
                 delay = 1000 * np.percentile(tally.delays or [0.0], [50, 95])
                 print(
-                    f"{preset:9}{rule:7}{1000 * silence_s:5.0f}    {kind:13}"
+                    f"{preset:9}{rule:7}{1000 * silence_s:5.0f}    {kind:12}"
                     f"{tally.endpoints:5}{tally.false:7}{tally.pauses:8}{tally.missed:8}"
                     f"{delay[0]:11.0f}{delay[1]:6.0f}",
                     flush=True,

@@ -131,8 +131,7 @@ def test_what_is_said_is_the_same_with_any_number_of_processes():
         return said, running.windows
 
     none, one, two = (run(all_said(workers)) for workers in (0, 1, 2))
-    assert one == none
-    assert two == none
+    assert one == two == none
     finals = [event for events in none[0] for event in events if hasattr(event, "alternatives")]
     assert len(finals) > 10
     assert any(event.alternatives and len(event.alternatives) == 3 for event in finals)
@@ -242,9 +241,7 @@ def test_a_session_begins_where_there_is_a_process(monkeypatch):
 
     ended = []
     assert run(main()) == 2
-    assert (
-        ended[0] == -signal.SIGKILL
-    )  # to kill it before asyncio knew would be a warning in the log
+    assert ended[0] == -signal.SIGKILL  # killed before asyncio knew it would be a line in the log
 
 
 def test_processes_that_cannot_begin_are_a_sentence():
