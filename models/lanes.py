@@ -45,6 +45,7 @@ class Lanes:
         parts = map(slice, bounds[:-1], bounds[1:])
         running = [self._pool.submit(lane, part) for part in parts]
         errors = [each.exception() for each in running]  # waits
+        torch.set_num_threads(torch.get_num_threads())  # those of a new thread are the last set
         for error in errors:
             if error is not None:
                 raise error

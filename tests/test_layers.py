@@ -62,7 +62,7 @@ ALLOWED = {
     "streamer.engine.cuda": ("torch",),
     "streamer.engine.acoustic": ("torch", "streamer.engine.device"),
     "streamer.engine.device": ("torch",),
-    "streamer.engine.detector": ("numpy", "torch", "streamer.core"),
+    "streamer.engine.detector": ("numpy", "torch", "streamer.core", "streamer.engine.device"),
     "streamer.edges": (
         "numpy",
         "soundfile",

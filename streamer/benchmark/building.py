@@ -136,7 +136,7 @@ def _windows(
 ) -> list[Candidate]:
     """`transformers` in float32 and in `dtype`, and our windows, all on the same geometry.
 
-    On a CPU all are timed with the number of threads that the runner built last has chosen.
+    On a CPU they have all of torch's threads unless a number is given: none is tried here.
     """
     right = own.right
     if plan.window_lookahead_s is not None:
@@ -146,7 +146,7 @@ def _windows(
     ahead = _lookahead(window, grid)
 
     def candidate(name: str, network: "AcousticModel", number: Dtype) -> Candidate:
-        threads = plan.settings.model.threads or torch.get_num_threads()  # none are tried here
+        threads = plan.settings.model.threads or torch.get_num_threads()
         config: ModelConfig = replace(
             plan.settings.model, mode="window", dtype=number, threads=threads
         )

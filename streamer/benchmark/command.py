@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from streamer.benchmark.measuring import Deadline, Found
     from streamer.benchmark.results import Condition, Contender
     from streamer.benchmark.throughput import Candidate
+    from streamer.core.recognizer import Model
 
 DEMO = Path(__file__).parents[2] / "clients" / "demo.flac"
 SAFE_SHARE = 0.7  # of what a closed loop carries: where the search begins
@@ -158,7 +159,7 @@ def _measured(
     hop_s = own.model.grid.seconds(own.model.grid.samples(1))
     stream = None if own.frame_flops is None else own.frame_flops / hop_s / 1e12
     condition = replace(condition, stream_tflops=stream)
-    notes = (*condition.notes, *_arithmetic(condition, arguments), *_threads())
+    notes = (*condition.notes, *_arithmetic(condition, arguments), *_threads(own.model))
     return replace(condition, notes=notes)
 
 
@@ -260,10 +261,12 @@ def _default_audio() -> str:
     return str(DEMO) if has_reader and DEMO.exists() else "synthetic"
 
 
-def _threads() -> list[str]:
-    import torch
+def _threads(model: "Model") -> list[str]:
+    from streamer.engine.runner import ModelRunner
 
-    return [] if torch.cuda.is_available() else [f"{torch.get_num_threads()} threads of torch"]
+    if isinstance(model, ModelRunner) and model.device == "cpu":
+        return [f"{model.threads} threads of torch"]
+    return []
 
 
 def _arithmetic(condition: "Condition", arguments: argparse.Namespace) -> list[str]:

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 from streamer.core.chunker import Waveform
 from streamer.core.speech import Probabilities
+from streamer.engine.device import threads_of_torch
 
 
 class Network(Protocol):
@@ -30,7 +31,10 @@ class Network(Protocol):
 
 
 class SpeechDetector:
-    """A ``core.speech.Detector`` around ``network``, which is on ``device`` in float32."""
+    """A ``core.speech.Detector`` around ``network``, which is on ``device`` in float32.
+
+    One thread of torch runs it on a CPU: a network this small gains nothing by others.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,10 @@ class SpeechDetector:
     @torch.inference_mode()
     def detect(self, slots: Sequence[int], samples: Sequence[Waveform]) -> Sequence[Probabilities]:
         """See ``core.speech.Detector``."""
+        with threads_of_torch(1):
+            return self._detect(slots, samples)
+
+    def _detect(self, slots: Sequence[int], samples: Sequence[Waveform]) -> list[Probabilities]:
         heard = self.context_samples + self.frame_samples
         frames = [torch.from_numpy(each).unfold(0, heard, self.frame_samples) for each in samples]
         features_NC = self._network.features(torch.cat(frames).to(self._device))

@@ -4,7 +4,8 @@ Owns what is asked of the machine. Must not know: models, windows.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -89,6 +90,17 @@ def _abilities() -> set[str]:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether the device had no memory left; on a CPU nothing but the words says so."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    """So many in the calling thread, and behind it as many as there were: others count on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_threads(trial: Callable[[], None], use: Callable[[int], None], most: int) -> int:

@@ -7,6 +7,7 @@ Shapes: B window, S sample, U frame, V label.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from streamer.engine.device import (
     choose_threads,
     eight_bit,
     is_out_of_memory,
+    threads_of_torch,
 )
 from streamer.engine.graphs import Graphs, Recorder, sizes_up_to
 from streamer.engine.vocabulary import labels_of
@@ -53,7 +55,7 @@ class ModelRunner:
         dtype: ``auto`` is bfloat16 where the device multiplies it fast, else float32; ``int8``
             multiplies whole numbers on a CPU and keeps the rest as ``auto``; ``float8`` is a GPU's.
         kv_dtype: of keys and values that ``cache`` keeps: ``auto`` as they are computed, or 8 bits.
-        threads: of torch in this process, on a CPU; 0: those with which a step takes least time.
+        threads: of torch in a step, on a CPU; 0: those with which it takes least time.
         search: how its frames are decoded; None: greedily.
         detector: what tells its streams speech from other sound, for as many slots.
         recorder: what repeats steps that it has recorded; None: every step is run anew.
@@ -93,8 +95,9 @@ class ModelRunner:
         self._graphs: Graphs | None = None
         if recorder is not None:
             self._graphs = Graphs(self._forward, recorder, slots, self.device)
+        self.threads = threads
         if self.device == "cpu":
-            self._divide_processors(threads)
+            self._divide_processors()
 
     def _new_state(self, context: Context, slots: int) -> Any:
         geometry = (context.left, context.chunk, context.right, self._cached)
@@ -106,13 +109,16 @@ class ModelRunner:
                 f"no memory for {self.slots} sessions of {one:.1f} MiB each on {self.device}"
             ) from error
 
-    def _divide_processors(self, threads: int) -> None:
-        """So many threads, or those that measure best, and lanes for batches that gain by them."""
-        self.threads, most = threads, threads or torch.get_num_threads()
-        if not threads:
+    def _divide_processors(self) -> None:
+        """Choose threads that are not given, and lanes for batches that gain by them."""
+        most = self.threads or torch.get_num_threads()
+        if not self.threads:
             choose_threads(partial(self._trial, 1), self._use, most)
         largest = min(self.slots, TRIAL_WINDOWS) if self._cached else 0
         choose_sharing(self._trial, self._share, most, largest)
+
+    def _own_threads(self) -> AbstractContextManager[None]:
+        return threads_of_torch(self.threads) if self.device == "cpu" else nullcontext()
 
     def _share(self, lanes: int, least: int) -> None:
         self._model.share(lanes, self.threads, least)
@@ -176,8 +182,6 @@ class ModelRunner:
 
     @torch.inference_mode()
     def _run(self, slots: Sequence[int], windows: Sequence[Window]) -> list[Frames]:
-        if self.device == "cpu" and torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)  # of the calling thread
         each = slots.count(slots[0])
         # In the order of their slots, so that neighbours need not be copied.
         order = sorted(range(0, len(slots), each), key=slots.__getitem__)
@@ -195,7 +199,10 @@ class ModelRunner:
             ],
         )
         answer = self._graphs.run(call) if self._graphs else None
-        frames = _parted(answer or self._run_once(call), call, runs)
+        if answer is None:
+            with self._own_threads():
+                answer = self._run_once(call)
+        frames = _parted(answer, call, runs)
         places = {at: row for row, at in enumerate(order)}
         return [part for at in range(0, len(slots), each) for part in frames[places[at]]]
 
@@ -239,7 +246,9 @@ class ModelRunner:
         for row, recording in zip(samples_BS, recordings, strict=True):
             row[: len(recording)] = recording
         on_device = torch.from_numpy(samples_BS).to(self.device)
-        log_probs_BUV, frames_B = self._model(on_device, torch.tensor(spans, device=self.device))
+        with self._own_threads():
+            found = self._model(on_device, torch.tensor(spans, device=self.device))
+        log_probs_BUV, frames_B = found
         host, counts = log_probs_BUV.cpu().numpy(), frames_B.tolist()
         return [host[row, :count] for row, count in enumerate(counts)]
 

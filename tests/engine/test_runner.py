@@ -242,6 +242,21 @@ def test_a_model_that_cannot_stream_runs_in_windows():
     assert Recognizer(runner("window", **changes)).transcribe(speech(20_000, 7))
 
 
+def test_a_step_has_its_threads_and_whoever_comes_after_it_those_of_the_process():
+    """Or else a small model would leave one thread to the next that is loaded."""
+    model = acoustic(1)
+    seen = []
+    model.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    made = runner("window", kind=lambda _, **options: ModelRunner(model, threads=3, **options))
+    window = next(all_windows(made, speech(20_000, 5)))
+    seen.clear()
+    assert torch.get_num_threads() == 1
+    made.run([0], [window])
+    made.offline([speech(9_000, 6)])
+    assert seen == [3, 3]
+    assert torch.get_num_threads() == 1
+
+
 def test_more_slots_than_memory_holds_is_said_with_the_size_of_one():
     with pytest.raises(ValueError, match=r"no memory for \d+ sessions of \d+\.\d MiB each on cpu"):
         runner("cache", slots=10**13)

@@ -1,6 +1,7 @@
 """Streams divided over lanes: the same answers, faults included."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -28,6 +29,8 @@ def test_lanes_divide_the_threads_and_leave_those_of_the_caller(rows, threads):
     assert {count for count, _ in found} == {threads}
     assert threading.get_ident() not in {lane for _, lane in found}
     assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as pool:  # a thread that is begun later
+        assert pool.submit(torch.get_num_threads).result() == before
 
 
 def test_all_lanes_have_ended_before_a_fault_is_told():

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_sequence
 from models import voice_activity
 from models.voice_activity import CHANNELS, CONTEXT_SAMPLES, FRAME_SAMPLES
 from streamer.engine.detector import SpeechDetector
+from streamer.engine.device import threads_of_torch
 
 ROOT = Path(__file__).parents[2]
 SPEECH = soundfile.read(ROOT / "clients/demo.flac", dtype="float32")[0]
@@ -102,6 +103,20 @@ def test_huge_samples_do_not_make_it_deaf_for_ever():
     assert np.mean(after > 0.5) > 0.5
 
 
+def test_one_thread_runs_it(monkeypatch):
+    hearing, seen = detector(), []
+
+    def features(self, samples):
+        seen.append(torch.get_num_threads())
+        return plain(self, samples)
+
+    plain = type(hearing._network).features
+    monkeypatch.setattr(type(hearing._network), "features", features)
+    with threads_of_torch(3):
+        hearing.detect([0], [part(0, 4)])
+    assert seen == [1]
+
+
 def test_a_file_with_other_weights_is_refused(tmp_path):
     path = tmp_path / "silero_vad_16k.safetensors"
     for write in (lambda: save_file({"conv1.bias": torch.zeros(3)}, path), path.unlink):
@@ -120,7 +135,7 @@ torch.set_num_threads(3)
 before = seen()
 from streamer import api
 from streamer.config import ModelConfig
-model = api.build_model(ModelConfig(threads=3))
+model = api.build_model(ModelConfig(threads=2))
 model.detector.detect([0], [torch.zeros(576).numpy()])
 print(json.dumps([before, seen(), [name for name in sys.modules if "silero" in name]]))
 """
