@@ -1,13 +1,19 @@
 """A server that is told to end and still has sessions: who gets which answer meanwhile."""
 
 import asyncio
+from contextlib import suppress
 
-from websockets.asyncio.client import connect
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from streamer import messages as m
 from streamer.config import ServerConfig
+from streamer.core.chunker import Window
+from streamer.core.context import Context
+from streamer.core.frames import Frames
 from tests.engine.harness import GatedModel
-from tests.fakes import BLANK, FakeDetector, FakeModel, audio, speak
+from tests.fakes import BLANK, FakeDetector, FakeModel, audio, silence, speak
 from tests.http import HANDSHAKE, ask, get
 from tests.serving import finals, in_loop, pcm, said, service, until
 
@@ -91,21 +97,66 @@ async def test_a_word_that_is_received_but_not_decoded_is_heard_in_one_piece() -
         await leaving
 
 
+async def said_while_going_on(
+    socket: ClientConnection, audio: bytes
+) -> tuple[list[m.ServerMessage], int | None]:
+    """As `said`; the client sends this again and again, live, and must not be heard to its end."""
+    times = 600
+
+    async def go_on() -> None:
+        with suppress(ConnectionClosed):
+            for _ in range(times):
+                await socket.send(audio)
+                await asyncio.sleep(0.01)  # what was sent is decoded now and then
+
+    sending = asyncio.create_task(go_on(), name="go on")
+    heard, code = await said(socket)
+    await sending
+    closed = heard[-1]
+    assert isinstance(closed, m.Closed)
+    assert closed.received < times * len(audio) // 2  # else silence on the wire has ended it
+    return heard, code
+
+
 @in_loop
 async def test_speech_without_a_word_is_not_waited_for() -> None:
     model = FakeModel(slots=4)
     model.detector = FakeDetector()
-    murmur = pcm(audio([BLANK] * 50, [-FakeDetector.SPEECH] * 50))  # a second of it
+    murmur = pcm(audio([BLANK] * 5, [-FakeDetector.SPEECH] * 5))
     entered = service(ServerConfig(port=0, drain_timeout_s=3_600), model=model)
     running = await entered.__aenter__()
     async with connect(running.url) as socket:
         await socket.send(m.encode(m.Start(endpoint=m.EndpointPatch(vad=True))))
-        await socket.send(murmur)
+        await socket.send(murmur * 10)
         await until(m.SpeechStart, socket)
         leaving = asyncio.create_task(entered.__aexit__(None, None, None), name="leave")
         await until(m.GoAway, socket)
-        for _ in range(4):
-            await socket.send(murmur)
-        heard, code = await said(socket)
+        heard, code = await said_while_going_on(socket, murmur)
         assert (finals(heard), code) == ([], 1012)
+        await leaving
+
+
+class Wavering(FakeModel):
+    """Takes back what its lookahead has promised."""
+
+    def read(self, window: Window) -> Frames:
+        frames = super().read(window)
+        ids = np.where(np.arange(len(frames.token_ids)) < window.chunk, BLANK, frames.token_ids)
+        return Frames(ids, frames.log_probs)
+
+
+@in_loop
+async def test_words_that_were_taken_back_are_not_waited_for() -> None:
+    model = Wavering(Context(0, 16, 8), slots=4)
+    entered = service(ServerConfig(port=0, drain_timeout_s=3_600), model=model)
+    running = await entered.__aenter__()
+    async with connect(running.url) as socket:
+        await socket.send(m.encode(m.Start()))
+        await socket.send(LAMP)
+        await until(m.SpeechStart, socket)
+        leaving = asyncio.create_task(entered.__aexit__(None, None, None), name="leave")
+        await until(m.GoAway, socket)
+        heard, code = await said_while_going_on(socket, pcm(silence(0.1)))
+        assert (finals(heard), code) == ([], 1012)
+        assert any(isinstance(each, m.Partial) and not each.words for each in heard)
         await leaving

@@ -62,7 +62,7 @@ class Conversation:
         self.is_stopped = False  # the client has said that it will send no more
         self.ended = asyncio.Event()
         self._speaking: set[int] = set()  # channels with an utterance in progress
-        self._with_words: set[int] = set()  # of these, where it has some by now
+        self._with_words: set[int] = set()  # of these, where it has some that are not taken back
         self._texts = [messages.GrowingText() for _ in session.sessions]
         self._settings = settings
         self._decoder: SniffingDecoder | ContainerDecoder = SniffingDecoder(start.audio)
@@ -157,7 +157,9 @@ class Conversation:
                 if isinstance(event, messages.SpeechStart):
                     self._speaking.add(channel)
                 elif isinstance(event, messages.Partial):
-                    self._with_words.add(channel)
+                    self._with_words.discard(channel)
+                    if event.committed or event.tail:
+                        self._with_words.add(channel)
                 elif isinstance(event, messages.Final):
                     self._speaking.discard(channel)
                     self._with_words.discard(channel)
