@@ -5,8 +5,10 @@ Owns how a websocket is opened and which failures may pass. Must not know: sessi
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
-from ssl import SSLContext, SSLError
+from socket import gaierror
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,9 +89,11 @@ async def dial(address: Address, timeout_s: float) -> ClientConnection:
 
 
 def _reason(error: Exception) -> str:
-    """In words: of a refused connection there are numbers too, of one that is cut nothing."""
-    if isinstance(error, OSError) and not isinstance(error, SSLError) and (error.errno or 0) > 0:
-        return os.strerror(error.errno or 0)
+    """In words: a refusal, perhaps of several addresses, comes in numbers, a cut as nothing."""
+    if isinstance(error, gaierror):  # whose numbers are others
+        return error.strerror or str(error)
+    if numbers := re.findall(r"\[Errno (\d+)\]", str(error)):
+        return ", ".join(dict.fromkeys(os.strerror(int(each)) for each in numbers))
     return str(error) or "it hangs up at once; should it be ws:// or wss://?"
 
 
