@@ -126,9 +126,9 @@ def build_runner(
 
 
 def number_formats(config: ModelConfig, dtype: str) -> str:
-    """Of products, `dtype` unless they have 8 bits; and of keys and values that have their own."""
+    """Of products, `dtype` unless they have 8 bits; and of kept keys and values with their own."""
     products = dtype if eight_bit(config.dtype) is None else config.dtype
-    kept = config.kv_dtype
+    kept = config.kv_dtype if config.mode == "cache" else "auto"
     return products if kept == "auto" else f"{products}, {kept} keys and values"
 
 

@@ -91,7 +91,7 @@ def compared(ours: Heard, theirs: Heard) -> str:
     ]
     frames = sum(len(a.token_ids) for a, _ in pairs)
     labels = sum(int((a.token_ids != b.token_ids).sum()) for a, b in pairs)
-    furthest = max(_apart(a, b) for a, b in pairs)
+    furthest = float(np.max([_apart(a, b) for a, b in pairs]))  # NaN if any is
     same = sum(a == b for a, b in zip(ours.texts, theirs.texts, strict=True))
     verdict = "THE SAME TEXTS" if same == len(ours.texts) else "OTHER TEXTS"
     letters = sum(map(len, theirs.texts))

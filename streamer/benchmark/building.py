@@ -164,7 +164,7 @@ def _windows(
         raise ConfigError(str(error)) from error
     if plan.settings.model.mode != "window":
         number = plan.settings.model.dtype
-        shown = assembly.number_formats(plan.settings.model, dtype)
+        shown = assembly.number_formats(replace(plan.settings.model, mode="window"), dtype)
         found.append(candidate(f"own window{ahead}, {shown}", acoustic, number))
     return found
 

@@ -49,9 +49,8 @@ def measure(
     """Time every candidate at every batch size, neighbours in time for each size.
 
     At least FEWEST_STEPS steps each, more within `seconds`, fewer where they are slow; the median
-    counts. A candidate that
-    fails (its memory, say), or needs more than SLOW_STEP_S, has no larger batches; nor has any
-    that would begin when it `may_go_on` no longer.
+    counts. A candidate that fails (its memory, say), or needs more than SLOW_STEP_S, has no larger
+    batches; nor has any once nothing `may_go_on`.
     """
     lanes = [_Lane(each, []) for each in candidates]
     for batch in sorted(set(batches)):

@@ -16,6 +16,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 TRIALS = 3
 GAIN = 0.8
 """Of the time without lanes, what a step may take with them: they cost processor time besides."""
+LONG_S = 1.0
+"""A step that takes longer gains no more by being larger, and trials of it would take minutes."""
 FLOAT8_CAPABILITY = (9, 0)  # Hopper: a scale for each row and each output
 
 EightBit = Literal["int8", "float8"]
@@ -138,6 +140,8 @@ def choose_sharing(
             times.append(seconds(partial(trial, least)))
         if times[1] < GAIN * times[0]:
             return
+        if times[0] > LONG_S:
+            break
         least *= 2
     share(1, least)
 

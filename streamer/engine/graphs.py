@@ -138,7 +138,7 @@ class _Recorded:
 
 
 def size_for(rows: int) -> int:
-    """The least size for so many rows: a power of two, from 16 on also three quarters between.
+    """The least size for so many rows: a power of two, beyond 16 also three between two of them.
 
     Few rows cost what the weights cost, so padding is free; many cost each the same.
     """

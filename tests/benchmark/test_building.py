@@ -72,3 +72,16 @@ def test_no_batch_begins_when_time_is_up(settings):
     audio = clips.Audio([clips.synthetic(20.0)], 60.0)
     (found,) = throughput.measure(candidates, audio, (1, 2, 3), 0.0, str, lambda: next(left))
     assert [point.batch for point in found.points] == [1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, "bfloat16"),
+        ({"dtype": "int8"}, "int8"),
+        ({"dtype": "int8", "kv_dtype": "float8"}, "int8, float8 keys and values"),
+        ({"kv_dtype": "int8", "mode": "window"}, "bfloat16"),  # nothing is kept there
+    ],
+)
+def test_the_number_formats_named_are_those_that_are_used(settings, shown):
+    assert assembly.number_formats(ModelConfig(**settings), "bfloat16") == shown

@@ -68,6 +68,19 @@ def test_a_batch_is_shared_from_the_size_on_that_gains_by_it(
     assert used[-1] == chosen
 
 
+def test_a_batch_that_takes_long_and_gains_nothing_is_the_last_that_is_tried(monkeypatch):
+    now, sizes, used = [0.0], set(), []
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def trial(size):
+        sizes.add(size)
+        now[0] += 0.3 * size
+
+    device.choose_sharing(trial, lambda *how: used.append(how), 2, 64)
+    assert sizes == {2, 4}
+    assert used[-1] == (1, 4)
+
+
 def test_no_memory_is_told_from_other_faults():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(10**15)

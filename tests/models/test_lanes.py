@@ -57,10 +57,23 @@ def samples_of(model, rows, chunks):
     return torch.randn(rows, CHUNK * chunks * hop + model.tail_samples) / 5
 
 
+def watched(model):
+    """For each part of the batches from now on, the slots in it."""
+    seen, step = [], model.model.step
+
+    def noting(features, rows, *rest):
+        seen.append(rows.slots)
+        return step(features, rows, *rest)
+
+    model.model.step = noting
+    return seen
+
+
 @pytest.mark.parametrize("changes", [{}, {"add_adapter": True}], ids=["no adapter", "adapter"])
 @torch.inference_mode()
 def test_random_batches_say_the_same_on_lanes(changes):
     (plain, state), (divided, lanes_state) = streaming(1, **changes), streaming(3, **changes)
+    lanes = watched(divided)
     torch.manual_seed(1)
     for step in range(30):
         slots = torch.randperm(SLOTS)[: int(torch.randint(1, SLOTS + 1, ()))].sort().values
@@ -74,29 +87,37 @@ def test_random_batches_say_the_same_on_lanes(changes):
             samples, slots, counts, counts, lanes_state, span
         )
         assert torch.allclose(found, expected, atol=1e-4)
+        assert len(lanes) == (1 if len(slots) == 1 else min(3, len(slots)))
+        lanes.clear()
     ring, lanes_ring = state.encoder.ring, lanes_state.encoder.ring
     assert torch.equal(ring.positions, lanes_ring.positions)
     assert torch.equal(ring.position, lanes_ring.position)
     assert torch.allclose(state.stats.first, lanes_state.stats.first)
 
 
+@pytest.mark.parametrize("chunks", [1, 2])
 @torch.inference_mode()
-def test_a_call_of_which_one_lane_fails_can_be_made_again(monkeypatch):
-    model, state = streaming(2)
+def test_a_call_of_which_one_lane_fails_can_be_made_again(chunks, monkeypatch):
+    (model, state), (other, unharmed) = streaming(2), streaming(2)
     slots, counts = torch.arange(4), torch.full((4,), CHUNK)
     for _ in range(3):
-        model.forward_chunk(samples_of(model, 4, 1), slots, counts, counts, state)
-    samples = samples_of(model, 4, 1)
-    step = model.model.step
-    before = state.encoder.ring.position.clone(), state.stats.count.clone()
+        samples = samples_of(model, 4, 1)
+        for each, its in ((model, state), (other, unharmed)):
+            each.forward_chunk(samples, slots, counts, counts, its)
+    counts, step = counts * chunks, model.model.step
 
     def fail_in_the_second(features, rows, *rest):
+        found = step(features, rows, *rest)
         if 2 in rows.slots:
             raise RuntimeError("a lane failed")
-        return step(features, rows, *rest)
+        return found
 
-    monkeypatch.setattr(model.model, "step", fail_in_the_second)
-    with pytest.raises(RuntimeError, match="a lane failed"):
+    samples = samples_of(model, 4, chunks)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="a lane failed"):
+        patch.setattr(model.model, "step", fail_in_the_second)
         model.forward_chunk(samples, slots, counts, counts, state)
-    assert torch.equal(state.encoder.ring.position, before[0])
-    assert torch.equal(state.stats.count, before[1])
+    for _ in range(2):
+        again, _ = model.forward_chunk(samples, slots, counts, counts, state)
+        expected, _ = other.forward_chunk(samples, slots, counts, counts, unharmed)
+        assert torch.allclose(again, expected, atol=1e-5)
+        samples = samples_of(model, 4, chunks)
