@@ -211,7 +211,8 @@ async def _serve_until_told(settings: config.Config) -> int:
         model = await asyncio.to_thread(api.build_model, settings.model, *room)
         options = api.decoding_options(model, settings.model, settings.endpoint)
         latency_ms = round(model.context.latency_s(model.grid) * 1000)
-        about = websocket.ServedModel(Path(settings.model.name).name, latency_ms)
+        name = Path(settings.model.name).absolute().name  # of the folder, if it is "."
+        about = websocket.ServedModel(name, latency_ms)
         with on_signals(told.set):
             async with api.build_engine(model, settings.engine, wording, options) as engine:
                 await serving.serve(engine, settings, about, told, renew)

@@ -113,3 +113,13 @@ def test_a_missing_extra_and_wrong_settings_are_one_line(model: str, tmp_path: P
         assert (status, out, err.count("\n")) == (1, "", 1)
         assert words in err
         assert re.search("secret", err) is None
+
+
+def test_the_model_in_the_present_folder_has_its_name(model: str) -> None:
+    command = [*STREAMER, "serve", "--port", "0", "--model", "."]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=model, env=env, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        server.kill()
+    assert said.startswith(b"serving babbler (latency ")
