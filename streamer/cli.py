@@ -198,6 +198,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     return asyncio.run(_serve_until_told(settings))
 
 
+def _short(model: str) -> str:
+    return Path(model).absolute().name  # a folder's own name, also of "."
+
+
 async def _serve_until_told(settings: config.Config) -> int:
     """Serve until SIGTERM or Ctrl-C, then let the sessions finish; SIGHUP renews secrets."""
     from streamer import api
@@ -211,8 +215,7 @@ async def _serve_until_told(settings: config.Config) -> int:
         model = await asyncio.to_thread(api.build_model, settings.model, *room)
         options = api.decoding_options(model, settings.model, settings.endpoint)
         latency_ms = round(model.context.latency_s(model.grid) * 1000)
-        name = Path(settings.model.name).absolute().name  # of the folder, if it is "."
-        about = websocket.ServedModel(name, latency_ms)
+        about = websocket.ServedModel(_short(settings.model.name), latency_ms)
         with on_signals(told.set):
             async with api.build_engine(model, settings.engine, wording, options) as engine:
                 await serving.serve(engine, settings, about, told, renew)
