@@ -177,9 +177,10 @@ class AcousticModel(nn.Module):
 
         is_shared = lanes is not None and count >= lanes.least
         steps = lanes.run(step, count) if lanes and is_shared else [step(slice(0, count))]
-        for each in steps:
+        log_probs_BUV = torch.cat([each.log_probs for each in steps])
+        for each in steps:  # nothing may be raised from here on
             each.commit(state)
-        return torch.cat([each.log_probs for each in steps]), state
+        return log_probs_BUV, state
 
     def _step(self, samples_BS: Tensor, rows: Rows, state: StreamState) -> _Step:
         assert state.encoder is not None

@@ -121,3 +121,22 @@ def test_a_call_of_which_one_lane_fails_can_be_made_again(chunks, monkeypatch):
         expected, _ = other.forward_chunk(samples, slots, counts, counts, unharmed)
         assert torch.allclose(again, expected, atol=1e-5)
         samples = samples_of(model, 4, chunks)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@torch.inference_mode()
+def test_a_call_whose_answer_finds_no_memory_has_changed_nothing(lanes, monkeypatch):
+    model, state = streaming(lanes)
+    slots, counts = torch.arange(4), torch.full((4,), CHUNK)
+    join, labels = torch.cat, len(model.vocabulary.tokens)
+
+    def cat(parts, *rest, **options):
+        if parts[0].shape[-1] == labels:
+            raise RuntimeError("no memory")
+        return join(parts, *rest, **options)
+
+    monkeypatch.setattr(torch, "cat", cat)
+    with pytest.raises(RuntimeError, match="no memory"):
+        model.forward_chunk(samples_of(model, 4, 1), slots, counts, counts, state)
+    assert not state.encoder.ring.position.any()
+    assert not state.stats.count.any()
