@@ -73,6 +73,12 @@ class _Help(argparse.HelpFormatter):
             usage = " ".join([self._prog, "[OPTION ...]", *needed])
         super().add_usage(usage.replace("%", "%%"), actions, groups, prefix)
 
+    def _format_action(self, action: argparse.Action) -> str:
+        line = super()._format_action
+        if isinstance(action, argparse._SubParsersAction):  # each as an option is: it has room
+            return "".join(map(line, action._get_subactions()))
+        return line(action)
+
 
 def _name(option: str) -> str:
     return option.partition("=")[0]

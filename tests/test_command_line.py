@@ -1,5 +1,6 @@
 """What is typed wrongly is told in one sentence, with what was perhaps meant and where help is."""
 
+import re
 import subprocess
 import sys
 
@@ -49,6 +50,12 @@ def test_the_usage_has_what_must_be_given_and_no_more() -> None:
     }.items():
         status, out, _ = run(command, "--help")
         assert (status, out.splitlines()[0]) == (0, f"usage: streamer {command} {usage}")
+
+
+def test_every_command_has_its_line() -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    assert re.search(r"\ncommands:\n  transcribe +recognise audio files\n  listen +live ", out)
 
 
 def test_the_benchmark_alone_says_it_alike() -> None:
