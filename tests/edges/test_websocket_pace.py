@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from streamer.config import ServerConfig
-from streamer.edges.websocket.intake import TEXT_BYTES, Intake
+from streamer.edges.websocket.intake import TEXT_CHARACTERS, Intake
 from streamer.edges.websocket.peer import Peer
 from tests.clock import Clock, in_clock
 
@@ -24,10 +24,10 @@ class Sending:
 @pytest.mark.parametrize(
     ("message", "taken_s"),
     [
-        ("x" * (TEXT_BYTES - 1), 1.0),
-        (bytes(10 * TEXT_BYTES), 1.0),  # audio is no work by its length: it is paced as audio
-        ("x" * TEXT_BYTES, 3.0),
-        ("x" * (4 * TEXT_BYTES), 9.0),
+        ("x" * (TEXT_CHARACTERS - 1), 1.0),
+        (bytes(10 * TEXT_CHARACTERS), 1.0),  # audio is no work by its length: it is paced as audio
+        ("x" * TEXT_CHARACTERS, 3.0),
+        ("x" * (4 * TEXT_CHARACTERS), 9.0),
     ],
 )
 @in_clock

@@ -10,7 +10,7 @@ from streamer import messages
 from streamer.config import ServerConfig
 from streamer.edges.websocket.peer import Peer, PeerError
 
-TEXT_BYTES = 256
+TEXT_CHARACTERS = 256
 
 
 class Intake:
@@ -24,7 +24,7 @@ class Intake:
     async def receive(self, limit_s: float | None) -> str | bytes | None:
         """The next message, at `max_messages_per_s` once a second's burst is used.
 
-        A text counts as one for each TEXT_BYTES begun, since it costs as much to read and to obey.
+        A text counts as one, and one more for each TEXT_CHARACTERS, since it costs as much to obey.
         None if there was none within the limit, or when interrupted. Raises ConnectionClosed.
         """
         loop, interval_s = asyncio.get_running_loop(), 1 / self._config.max_messages_per_s
@@ -35,7 +35,7 @@ class Intake:
             return None
         finally:
             self._waiting = None
-        count = 1 + len(received) // TEXT_BYTES if isinstance(received, str) else 1
+        count = 1 + len(received) // TEXT_CHARACTERS if isinstance(received, str) else 1
         self._read_at = max(self._read_at, loop.time() - 1.0) + count * interval_s
         if self._read_at > loop.time():
             await asyncio.sleep(self._read_at - loop.time())
