@@ -97,7 +97,8 @@ def _judge(finals: Sequence[Final], first_latency_s: float) -> None:
     error_rate = word_error_rate(SPOKEN.split(), heard.split())
     print(f"\nspoken:  {SPOKEN}\nheard:   {heard}")
     print(f"word error rate: {error_rate:.1%} of {len(SPOKEN.split())} words")
-    print(f"first partial: {first_latency_s:.2f} s after its first word began")
+    if first_latency_s:
+        print(f"first partial: {first_latency_s:.2f} s after its first word began")
     words = [word for final in finals for word in final.words]
     if words:
         last = words[-1]

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from itertools import pairwise
 
-from clients.demo import NEXT, SPOKEN
+import pytest
+
+from clients.demo import NEXT, SPOKEN, _judge
 from streamer import cli
 from tests.commands import ROOT
 
@@ -31,3 +33,12 @@ def test_what_to_try_next_can_be_typed() -> None:
     for each in commands:
         typed = shlex.split(each.partition("    ")[0])
         assert callable(cli._parser().parse_args(typed[1:]).command)
+
+
+def test_when_nothing_is_heard_there_is_no_time_of_a_first_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _judge([], 0.0)
+    out = capsys.readouterr().out
+    assert "word error rate: 100.0% of 19 words" in out
+    assert " s " not in out.partition("word error rate")[2]
