@@ -265,7 +265,7 @@ def _threads(model: "Model") -> list[str]:
     from streamer.engine.runner import ModelRunner
 
     if isinstance(model, ModelRunner) and model.device == "cpu":
-        return [f"{model.threads} threads of torch"]
+        return [f"threads of torch: {model.threads}"]
     return []
 
 

@@ -85,4 +85,5 @@ def test_the_suite_of_a_gpu_machine_is_rehearsed_where_only_torch_is_installed(t
         for contender in condition["contenders"]:
             assert [point["batch"] for point in contender["points"]] == [1, 2]
         assert condition["runs"]
+        assert any(note.startswith("threads of torch: ") for note in condition["notes"])
     assert ran.stdout.index("THE SAME TEXTS") < ran.stdout.index("full size")
