@@ -79,4 +79,9 @@ def wanted_of(log_probs_BUV: Tensor, rows_BR: Tensor, call: Call) -> Tensor | No
         every_WUV = log_probs_BUV[:rows]
     else:
         every_WUV = log_probs_BUV.index_select(0, rows_BR[:count, WANTED])
-    return every_WUV if every_WUV.is_cpu else every_WUV.half()
+    return every_WUV.to(leaving_dtype(every_WUV))
+
+
+def leaving_dtype(log_probs_BUV: Tensor) -> torch.dtype:
+    """In which they leave their device."""
+    return log_probs_BUV.dtype if log_probs_BUV.is_cpu else torch.float16

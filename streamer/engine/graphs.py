@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, wanted_of
+from streamer.engine.call import COLUMNS, WANTED, Answer, Call, best_of, leaving_dtype, wanted_of
 
 MOST_ROWS = 512
 """Larger batches run as they are: their kernels take longer than it takes to launch them."""
@@ -114,6 +114,9 @@ class _Recorded:
 
     def run(self, call: Call) -> Answer:
         """The step of a call that fits; returns when the device has done it."""
+        if call.wanted and self._to_BUV is None:  # now: nothing may be raised behind the step
+            shape, dtype = tuple(self._log_probs_BUV.shape), leaving_dtype(self._log_probs_BUV)
+            self._to_BUV = self._recorder.host(shape, dtype)
         count, rows_BR = len(call.rows), self._from_BR.numpy()
         np.stack(call.samples, out=self._from_BS.numpy()[:count])
         call.fill_rows(rows_BR)
@@ -132,8 +135,7 @@ class _Recorded:
 
     def _leaving(self, every_WUV: Tensor) -> Tensor:
         """The same on the host, when the device has got so far."""
-        if self._to_BUV is None:
-            self._to_BUV = self._recorder.host(tuple(self._log_probs_BUV.shape), every_WUV.dtype)
+        assert self._to_BUV is not None, "made before the step"
         return self._to_BUV[: len(every_WUV)].copy_(every_WUV, non_blocking=True)
 
 

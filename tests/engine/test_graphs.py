@@ -224,6 +224,16 @@ def test_answers_stay_as_they_are_while_the_next_step_writes():
     assert all(map(np.array_equal, found, kept))
 
 
+def test_a_step_whose_answer_finds_no_memory_is_not_run(monkeypatch):
+    (model, recorder), (fresh, _) = recorded("cache", 1), recorded("cache", 1)
+    (first, *_) = all_windows(model, speech(30_000, 4))
+    model.prepare(1)
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(recorder, "host", None)
+        model.run([0], [first._replace(wants_all=True)])
+    assert_same(model.run([0], [first]), fresh.run([0], [first]))
+
+
 # --- preparing, and what cannot be recorded ---
 
 
