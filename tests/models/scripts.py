@@ -38,6 +38,16 @@ class Script:
             numbers.setdefault(step.stream, []).append(number)
         return list(numbers.values())
 
+    def whole_streams(self, logits, stride):
+        """For each stream its features (1, T, F), their number (1,), and its steps' logits."""
+        for numbers in self.streams():
+            counts = [(number, self.steps[number].valid) for number in numbers]
+            features = torch.cat([self.features[number][:count] for number, count in counts])
+            streamed = torch.cat(
+                [logits[number][: -(-count // stride)] for number, count in counts]
+            )
+            yield features[None], torch.tensor([len(features)]), streamed
+
 
 def random_script(chunking, seed, streams=200, multiple=1, flushes=2):
     """The first eight streams outlive the ring; the others are short, and some are broken off."""

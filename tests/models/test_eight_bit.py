@@ -71,15 +71,11 @@ def test_streams_equal_one_pass_with_the_same_rounding(position, changes, kind):
     rounding(offline, kind)
     script = random_script(Chunking(32, 8), seed=6, streams=30, flushes=0)
     logits, _ = run_in_slots(streaming, script, slots=12, seed=7)
-    stride, apart, off = streaming.config.output_stride, [], []
-    for numbers in script.streams():
-        counts = [script.steps[number].valid for number in numbers]
-        rows = [script.features[n][:count] for n, count in zip(numbers, counts, strict=True)]
-        whole, lengths = torch.cat(rows)[None], torch.tensor([sum(counts)])
-        expected, _ = offline(whole, lengths, script.chunking)
-        exact, _ = plain(whole, lengths, script.chunking)
-        streamed = [logits[n][: -(-c // stride)] for n, c in zip(numbers, counts, strict=True)]
-        apart.append((torch.cat(streamed) - expected[0]).abs().flatten())
+    apart, off = [], []
+    for features, lengths, streamed in script.whole_streams(logits, streaming.config.output_stride):
+        expected, _ = offline(features, lengths, script.chunking)
+        exact, _ = plain(features, lengths, script.chunking)
+        apart.append((streamed - expected[0]).abs().flatten())
         off.append((expected - exact).abs().flatten())
     apart, off = torch.cat(apart), torch.cat(off)
     assert apart.quantile(0.9) <= TOLERANCE

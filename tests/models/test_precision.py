@@ -55,14 +55,10 @@ def test_streams_in_a_short_format_have_the_logits_of_one_pass_in_it(position, a
     script = random_script(Chunking(32, 8), seed=6, streams=30, flushes=0)
     logits, _ = run_in_slots(model, script, slots=12, seed=7)
     apart, off = [], []
-    for numbers in script.streams():
-        counts = [script.steps[number].valid for number in numbers]
-        rows = [script.features[n][:count] for n, count in zip(numbers, counts, strict=True)]
-        whole, lengths = torch.cat(rows)[None], torch.tensor([sum(counts)])
-        expected, _ = model(whole, lengths, script.chunking)
-        right, _ = exact(whole, lengths, script.chunking)
-        streamed = [logits[n][: -(-c // stride)] for n, c in zip(numbers, counts, strict=True)]
-        apart.append((torch.cat(streamed) - expected[0]).abs().mean())
+    for features, lengths, streamed in script.whole_streams(logits, stride):
+        expected, _ = model(features, lengths, script.chunking)
+        right, _ = exact(features, lengths, script.chunking)
+        apart.append((streamed - expected[0]).abs().mean())
         off.append((expected - right).abs().mean())
     assert 1e-4 < torch.stack(off).mean() <= 0.02
     assert torch.stack(apart).mean() <= 0.8 * torch.stack(off).mean()

@@ -71,17 +71,10 @@ def test_slots_equal_one_offline_pass_under_the_chunk_mask(position, adapter):
     model = network(seed=5, position_embeddings_type=position, **adapter)
     script = random_script(Chunking(32, 8), seed=6, flushes=0)
     logits, _ = run_in_slots(model, script, slots=70, seed=7)
-    stride = model.config.output_stride
-    for numbers in script.streams():
-        counts = [script.steps[number].valid for number in numbers]
-        rows = [script.features[n][:count] for n, count in zip(numbers, counts, strict=True)]
-        whole = torch.cat(rows)[None]
-        expected, frames = model(whole, torch.tensor([sum(counts)]), script.chunking)
-        streamed = [
-            logits[n][: -(-count // stride)] for n, count in zip(numbers, counts, strict=True)
-        ]
-        assert frames.item() == sum(map(len, streamed))
-        assert (torch.cat(streamed) - expected[0]).abs().max() <= TOLERANCE
+    for features, lengths, streamed in script.whole_streams(logits, model.config.output_stride):
+        expected, frames = model(features, lengths, script.chunking)
+        assert frames.item() == len(streamed)
+        assert (streamed - expected[0]).abs().max() <= TOLERANCE
 
 
 @pytest.mark.parametrize("position", POSITIONS)
