@@ -188,8 +188,9 @@ class ConvolutionModule(nn.Module):
     def forward(self, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, T, C) and past (B, K - 1, C) -> (B, T, C) and past + inputs (B, K - 1 + T, C)."""
         gated = F.glu(self.pointwise_conv1(self.layer_norm(x)))
+        kept = gated if past is None else gated.to(past.dtype)  # within a call as between two
         before = (0, 0, self.past, 0)
-        seen = F.pad(gated, before) if past is None else torch.cat([past, gated], dim=1)
+        seen = F.pad(kept, before) if past is None else torch.cat([past, kept], dim=1)
         mixed = self.depthwise_layer_norm(self._mix(seen))
         y: Tensor = self.pointwise_conv2(self.activation(mixed))
         return y, seen
@@ -230,8 +231,7 @@ class EncoderLayer(nn.Module):
         mixed, seen = self.conv_module(x, past)
         x = x + mixed
         x = torch.add(x, self.ffn2(self.ffn2_layer_norm(x)), alpha=0.5)
-        y: Tensor = self.final_layer_norm(x)
-        return y, seen
+        return self.final_layer_norm(x), seen
 
 
 def last_frames(seen: Tensor, committed: Tensor, count: int) -> Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from models import checkpoint
 from models.packing import Int8Linear, PackedLinear, pack
 from streamer.engine.device import choose_dtype
 from tests.models.networks import acoustic
@@ -93,3 +94,26 @@ def test_what_cannot_be_packed_stays_as_it_is(monkeypatch):
     assert layers(holder) == [nn.Sequential, nn.Linear]
     with pytest.raises(ValueError, match="no kernels"):
         pack(holder, "int8")
+
+
+@needs_int8
+@torch.inference_mode()
+def test_8_bit_chunks_in_one_call_are_the_same_bits_as_one_by_one():
+    """What a stream remembers is rounded in a call as it is between two."""
+    chunks, chunk = 6, 8
+    model = checkpoint.load("tiny-en").place("cpu", torch.bfloat16, products="int8")
+    step, audio = chunk * model.hop_samples, torch.Generator().manual_seed(3)
+    samples = 0.1 * torch.randn(1, chunks * step + model.tail_samples, generator=audio)
+
+    def log_probs(each):
+        state, found = model.init_state(1, 32, chunk, 0, cached=True), []
+        for at in range(0, chunks, each):
+            part = samples[:, at * step : (at + each) * step + model.tail_samples]
+            slot, frames = torch.tensor([0]), torch.tensor([each * chunk])
+            found.append(model.forward_chunk(part, slot, frames, frames, state)[0])
+        return torch.cat(found, dim=1)
+
+    one_by_one = log_probs(1)
+    assert one_by_one.shape[1] == chunks * chunk
+    assert torch.equal(log_probs(2), one_by_one)
+    assert torch.equal(log_probs(chunks), one_by_one)
