@@ -23,14 +23,18 @@ SCALE_BYTES = 4  # float32
 LEAST = 1e-10  # a row below it is nothing, and has a scale all the same
 
 
+def scale_of(x: Tensor, kind: EightBit) -> Tensor:
+    """What one step, or 1.0, stands for in each row (..., D) of float32, (..., 1)."""
+    top = torch.maximum(x.amax(-1, keepdim=True), -x.amin(-1, keepdim=True))
+    return top.clamp_min_(LEAST) / FORMATS[kind][1]
+
+
 def rounded(x: Tensor, kind: EightBit) -> tuple[Tensor, Tensor]:
     """Rows (..., D) as eight bits (..., D), and the scale (..., 1), float32, that undoes it."""
-    dtype, most = FORMATS[kind]
     x = x.float()
-    scale = torch.maximum(x.amax(-1, keepdim=True), -x.amin(-1, keepdim=True))
-    scale = scale.clamp_min(LEAST) / most
+    scale = scale_of(x, kind)
     whole = x / scale
-    return (whole.round_() if kind == "int8" else whole).to(dtype), scale
+    return (whole.round_() if kind == "int8" else whole).to(FORMATS[kind][0]), scale
 
 
 def encode(x: Tensor, kind: EightBit) -> Tensor:

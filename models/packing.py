@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.conformer import SelfAttention
-from models.eight_bit import EightBit
+from models.eight_bit import EightBit, rounded, scale_of
 from models.float8 import Float8Linear
 from models.precision import Pointwise
 
@@ -49,10 +49,9 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.in_features, self.dtype = weight.shape[1], torch.float32
-        weight = weight.float()
-        self.scale = weight.abs().amax(dim=1).clamp_min(1e-12) / 127  # (N,)
+        whole, scale = rounded(weight, "int8")
+        self.scale = scale.squeeze(1)  # (N,)
         self.zero = torch.zeros(len(weight), dtype=torch.int64)
-        whole = (weight / self.scale[:, None]).round().to(torch.int8)
         self.weight = torch.ops.onednn.qlinear_prepack(whole, None)
         self.bias = None if bias is None else bias.float()
 
@@ -61,8 +60,7 @@ class Int8Linear(nn.Module):
         # In float32, and rounded to signed bytes: each pass over x costs a third of what it does
         # in bfloat16, or to unsigned bytes, of which a flip of the highest bit makes the same.
         x32 = x.float()
-        top = torch.maximum(x32.amax(dim=-1, keepdim=True), -x32.amin(dim=-1, keepdim=True))
-        scale = top.clamp_min_(1e-10) / 127  # (..., 1)
+        scale = scale_of(x32, "int8")  # (..., 1)
         signed = (x32 * scale.reciprocal()).round_().to(torch.int8)
         whole = signed.view(torch.uint8).bitwise_xor_(ZERO)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(
