@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,9 @@ def find(name: str) -> Path:
     )
 
 
+@cache
 def _download(name: str) -> Path:
+    """Once in a process: the hub is asked each time, though all is there."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:

@@ -169,9 +169,13 @@ def build_search(acoustic: AcousticModel, config: ModelConfig) -> BeamSearch | N
     return BeamSearch(config.beam or DEFAULT_BEAM, scorers, takes_hotwords, has_lm)
 
 
+def _own_lm(config: ModelConfig) -> Path:
+    return checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL
+
+
 def _has_own_lm(config: ModelConfig) -> bool:
     """Whether a language model lies beside the checkpoint, and can be read here."""
-    if not (checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL).is_file():
+    if not _own_lm(config).is_file():
         return False
     missing = [name for name in ("kenlm", "pyctcdecode") if find_spec(name) is None]
     if missing:
@@ -190,7 +194,7 @@ def _scorers(config: ModelConfig) -> Scorers:
     try:
         path = None if config.lm == NO_LM else Path(config.lm)
         if config.lm == MODEL_LM:
-            path = checkpoint.find(config.name) / checkpoint.LANGUAGE_MODEL
+            path = _own_lm(config)
         return Scorers(path, config.lm_alpha, config.lm_beta, config.hotword_letter_weight)
     except (checkpoint.CheckpointError, LanguageModelError) as error:
         raise ConfigError(f"--lm {config.lm}: {error}") from error
