@@ -19,6 +19,7 @@ from streamer.config.edges import (
     MqttConfig,
     ServerConfig,
     WyomingConfig,
+    cannot_listen,
 )
 from streamer.config.recognizer import (
     AUTO_LM,
@@ -66,6 +67,7 @@ __all__ = [
     "TextConfig",
     "WyomingConfig",
     "add_flags",
+    "cannot_listen",
     "from_mapping",
     "load",
 ]

@@ -1,11 +1,19 @@
 """The settings of the outside world: who is listened to, who hears of it, what is written down."""
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from streamer.schema import check_range, setting
+
+
+def cannot_listen(host: str, port: int, error: OSError) -> str:
+    """That a server cannot have this address, and why, in one sentence for the user."""
+    is_ours = (error.errno or 0) > 0  # else of the look-up of a name
+    reason = os.strerror(error.errno or 0) if is_ours else error.strerror or str(error)
+    return f"cannot listen on {host}:{port}: {reason}"
 
 
 @dataclass(frozen=True, slots=True)

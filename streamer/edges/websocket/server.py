@@ -13,7 +13,6 @@ that TCP slows the client, and a session that lags does the same; a client that 
 import asyncio
 import http
 import logging
-import os
 from collections.abc import Awaitable, Collection
 from types import TracebackType
 from typing import Self
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from streamer.config import ConfigError, EndpointRules, ServerConfig
+from streamer.config import ConfigError, EndpointRules, ServerConfig, cannot_listen
 from streamer.edges.websocket.admission import is_this_machine, refused, wanted
 from streamer.edges.websocket.broadcast import Broadcasts
 from streamer.edges.websocket.connection import Connection
@@ -101,9 +100,7 @@ class WebSocketServer:
         try:
             self._door = Door.at(config.host, config.port)
         except OSError as error:
-            is_ours = (error.errno or 0) > 0  # else of the look-up of a name
-            reason = os.strerror(error.errno or 0) if is_ours else error.strerror or str(error)
-            raise ListenError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+            raise ListenError(cannot_listen(config.host, config.port, error)) from error
         self._server: Server = await serve(
             self._handle,
             sock=self._door,

@@ -7,11 +7,10 @@ At its limit, `max_connections`, a client is closed at once.
 import asyncio
 import ipaddress
 import logging
-import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from streamer.config import ConfigError, EndpointRules, WyomingConfig
+from streamer.config import ConfigError, EndpointRules, WyomingConfig, cannot_listen
 from streamer.edges.wyoming.connection import Connection, Program
 from streamer.edges.wyoming.framing import MAX_LINE_BYTES
 from streamer.engine.engine import Engine
@@ -47,9 +46,7 @@ class WyomingServer:
                 self._join, config.host, config.port, limit=MAX_LINE_BYTES
             )
         except OSError as error:
-            is_ours = (error.errno or 0) > 0  # else of the look-up of a name
-            reason = os.strerror(error.errno or 0) if is_ours else error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {reason}") from error
+            raise ConfigError(cannot_listen(config.host, config.port, error)) from error
         try:
             self._announcement = self._announced()
         except ConfigError:
